@@ -1,0 +1,49 @@
+"""Resting-state functional connectivity: from BOLD files to clinical tables, on a GPU or a CPU.
+
+Names are resolved on first use, so that `import rsfc_gpu` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rsfc_gpu import denoise, group
+    from rsfc_gpu.backend import Backend, select_backend
+    from rsfc_gpu.errors import BackendError, InputError, ResourceError, RsfcError
+
+_SUBMODULES = frozenset({"denoise", "group"})
+_HOME = {
+    "Backend": "backend",
+    "select_backend": "backend",
+    "BackendError": "errors",
+    "InputError": "errors",
+    "ResourceError": "errors",
+    "RsfcError": "errors",
+}
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "InputError",
+    "ResourceError",
+    "RsfcError",
+    "denoise",
+    "group",
+    "select_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"rsfc_gpu.{name}")
+    if name in _HOME:
+        return getattr(import_module(f"rsfc_gpu.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'rsfc_gpu' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

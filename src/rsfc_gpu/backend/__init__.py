@@ -1,0 +1,88 @@
+"""HOW voxels are computed: one Protocol, two implementations, chosen once and passed as an argument.
+
+If an array has a voxel axis, a method of the backend does the work; if it has none, it is float64 NumPy on the host.
+
+dtype policy, for the whole package:
+operators and statistics float64; voxel series float32 after centring; sums and norms accumulate in float64.
+
+Shape letters: T volumes, V voxels, K retained components, S seeds, N images of a group model, P design columns.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rsfc_gpu.errors import BackendError, InputError
+
+__all__ = ["Backend", "BackendName", "select_backend"]
+
+BackendName = Literal["auto", "cpu", "cuda"]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """The operations on voxels. Arrays come in from the host and go back to the host."""
+
+    name: str  #: "cpu" or "cuda"
+    device: str  #: the device in words, for logs and reports
+
+    def smooth(self, volume: F32, fwhm_voxels: ArrayLike) -> F32:
+        """Gaussian smoothing of one volume (X, Y, Z); kernel and edges as `numba_kernels.smooth`."""
+        ...
+
+    def correlate(self, samples: NDArray, centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:
+        """Pearson r and Fisher z of every voxel with every seed, after temporal cleaning.
+
+        Parameters
+        ----------
+        samples : (T, V) the series as stored, any real dtype.
+        centre : (V,) subtracted from each voxel before the product is formed in float32.
+        compressor : (K, T) from a `TemporalOperator`.
+        seeds : (T, S) seed series, uncleaned.
+
+        Returns
+        -------
+        r, z : (S, V). z = atanh of r clipped to 1 - 1e-7, formed in float64. A seed without variance gives 0.
+        retained : (V,) norm after cleaning over centred norm before; 0 for a constant voxel.
+        """
+        ...
+
+    def clean(self, samples: NDArray, centre: F64, compressor: F64, expander: F64) -> F32:
+        """The cleaned series, (T_kept, V): expander @ (compressor @ (samples - centre))."""
+        ...
+
+
+def select_backend(name: BackendName = "auto", *, threads: int | None = None) -> Backend:
+    """The backend called `name`; "auto" takes CUDA where a usable GPU is present, else the CPU, and logs why.
+
+    Parameters
+    ----------
+    name : "auto", "cpu" or "cuda". There is no silent fallback: "cuda" runs on CUDA or raises.
+    threads : CPU threads for voxel work; None means all that this process may use.
+
+    Raises
+    ------
+    BackendError : "cuda" was asked for and cannot be used; one line says what is missing.
+    InputError : an unknown name.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown backend {name!r}: expected auto, cpu or cuda")
+    if name != "cpu":
+        from rsfc_gpu.backend import cuda
+
+        missing = cuda.why_unusable()
+        if missing is None:
+            return cuda.CudaBackend()
+        if name == "cuda":
+            raise BackendError(missing)
+        log.info("auto: using the CPU, because %s", missing)
+    from rsfc_gpu.backend.cpu import CpuBackend
+
+    return CpuBackend(threads=threads)
