@@ -1,1 +1,147 @@
-"""The CPU's voxel loops, compiled by Numba, cached on disk. Twins of the CUDA entry points have the same name and order."""
+"""The CPU's loops over the voxels of a run, compiled by Numba and cached on disk.
+
+No loop starts threads of its own: the callers split voxels over a thread pool, so that a process never
+runs more threads than it was given, and so that calls from several threads are safe.
+
+Layout: a volume is flat in the order of the file (x fastest), or (Z, Y, X) in C order, which is the same memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+_compile = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@_compile
+def gather_integers(volume, index, row, total, first, varies):
+    """Copy the voxels at `index` to `row`, add them to `total` (int64), and note which differ from `first`."""
+    for v in range(index.size):
+        value = volume[index[v]]
+        row[v] = value
+        total[v] += value
+        varies[v] |= value != first[v]
+
+
+@_compile
+def gather_floats(volume, index, slope, intercept, first, row, total, varies, finite):
+    """Store slope * value + intercept - `first` (float64) in `row` (float32); a voxel that is not finite stores 0."""
+    for v in range(index.size):
+        value = slope * volume[index[v]] + intercept
+        if math.isfinite(value):
+            difference = value - first[v]
+            row[v] = difference
+            total[v] += difference
+            varies[v] |= difference != 0.0
+        else:
+            row[v] = 0.0
+            finite[v] = False
+
+
+@_compile
+def region_means(volume, slope, intercept, starts, members, means):
+    """Mean of slope * value + intercept over each region: voxels members[starts[r]:starts[r+1]]; not finite counts as 0."""
+    for r in range(starts.size - 1):
+        total = 0.0
+        for m in range(starts[r], starts[r + 1]):
+            value = slope * volume[members[m]] + intercept
+            if math.isfinite(value):
+                total += value
+        means[r] = total / max(starts[r + 1] - starts[r], 1)
+
+
+@_compile
+def scale_finite(volume, slope, intercept, out, finite):
+    """Write slope * value + intercept to `out` (float32), 0 where it is not finite; note those voxels."""
+    for v in range(volume.size):
+        value = slope * volume[v] + intercept
+        if math.isfinite(value):
+            out[v] = value
+        else:
+            out[v] = 0.0
+            finite[v] = False
+
+
+@_compile
+def centre_block(samples, centre, start, block, before):
+    """Centre the voxels start, start + 1, ... into `block` (T, b) float32; `before` (b,) gets their sums of squares."""
+    n_volumes, width = block.shape
+    before[:] = 0.0
+    for t in range(n_volumes):
+        for v in range(width):
+            value = samples[t, start + v] - centre[start + v]
+            block[t, v] = value
+            before[v] += value * value
+
+
+@_compile
+def finish_correlations(signal, dots, before, start, r, z, retained):
+    """From compressed signals (K, b) and their dot products (S, b) with unit seeds: r, Fisher z, and the norm kept."""
+    n_components, width = signal.shape
+    for v in range(width):
+        before[v] = math.sqrt(before[v])
+    norm = np.zeros(width)
+    for k in range(n_components):
+        for v in range(width):
+            norm[v] += np.float64(signal[k, v]) * signal[k, v]
+    for v in range(width):
+        norm[v] = math.sqrt(norm[v])
+        retained[start + v] = norm[v] / before[v] if before[v] > 0.0 else 0.0
+    limit = 1.0 - 1e-7
+    for s in range(dots.shape[0]):
+        for v in range(width):
+            value = dots[s, v] / norm[v] if norm[v] > 0.0 else 0.0
+            value = min(max(value, -limit), limit)
+            r[s, start + v] = value
+            z[s, start + v] = 0.5 * math.log((1.0 + value) / (1.0 - value))
+
+
+@_compile
+def smooth_x(source, weights, target):
+    """Convolve each row of (Z, Y, X) with `weights`; zero outside the volume."""
+    radius = weights.size // 2
+    n_z, n_y, n_x = source.shape
+    padded = np.zeros(n_x + 2 * radius, dtype=np.float32)
+    for z in range(n_z):
+        for y in range(n_y):
+            padded[radius : radius + n_x] = source[z, y]
+            for x in range(n_x):
+                target[z, y, x] = weights[0] * padded[x]
+            for w in range(1, weights.size):
+                for x in range(n_x):
+                    target[z, y, x] += weights[w] * padded[x + w]
+
+
+@_compile
+def smooth_y(source, weights, target):
+    """Convolve each column of (Z, Y, X) with `weights`; zero outside the volume."""
+    radius = weights.size // 2
+    n_z, n_y, n_x = source.shape
+    for z in range(n_z):
+        for y in range(n_y):
+            target[z, y, :] = 0.0
+            for w in range(max(0, radius - y), min(weights.size, n_y + radius - y)):
+                for x in range(n_x):
+                    target[z, y, x] += weights[w] * source[z, y + w - radius, x]
+
+
+@_compile
+def smooth_z(source, weights, first, last, target):
+    """Convolve along Z, planes first..last-1, `weights` renormalised where they leave the volume."""
+    radius = weights.size // 2
+    n_z, n_y, n_x = source.shape
+    for z in range(first, last):
+        low = max(0, radius - z)
+        high = min(weights.size, n_z + radius - z)
+        inside = np.float32(0.0)
+        for w in range(low, high):
+            inside += weights[w]
+        for y in range(n_y):
+            target[z, y, :] = 0.0
+            for w in range(low, high):
+                weight = weights[w] / inside
+                for x in range(n_x):
+                    target[z, y, x] += weight * source[z + w - radius, y, x]

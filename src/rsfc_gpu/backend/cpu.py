@@ -1,0 +1,104 @@
+"""The CPU backend: NumPy's BLAS for products, Numba loops for the rest, a thread pool over blocks of voxels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import ThreadpoolController
+
+from rsfc_gpu.backend import F32, F64, numba_kernels
+from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
+
+BLOCK_VOXELS = 1024  # a (230, 1024) float32 block and its product stay in the second-level cache
+
+
+class CpuBackend:
+    """Voxel work on the CPU, on `threads` threads (None: every processor that this process may use)."""
+
+    name = "cpu"
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.device = f"CPU, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+    def smooth(self, volume: F32, fwhm_voxels: ArrayLike) -> F32:
+        widths = np.asarray(fwhm_voxels, dtype=np.float64)
+        weights_x, weights_y, weights_z = (smoothing_weights(float(width)) for width in widths)
+        source = np.ascontiguousarray(volume.transpose(2, 1, 0), dtype=np.float32)
+        planes, target = np.empty_like(source), np.empty_like(source)
+
+        def in_plane(first: int, last: int) -> None:
+            numba_kernels.smooth_x(source[first:last], weights_x, target[first:last])
+            numba_kernels.smooth_y(target[first:last], weights_y, planes[first:last])
+
+        def across(first: int, last: int) -> None:
+            numba_kernels.smooth_z(planes, weights_z, first, last, target)
+
+        slabs = max(1, -(-source.shape[0] // self.threads))
+        self._for_blocks(source.shape[0], slabs, in_plane)
+        self._for_blocks(source.shape[0], slabs, across)
+        return target.transpose(2, 1, 0)
+
+    def correlate(self, samples: NDArray, centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:
+        n_volumes, n_voxels = samples.shape
+        seed_signal = compressor @ (seeds - seeds.mean(axis=0))
+        norms = np.linalg.norm(seed_signal, axis=0)
+        unit = np.divide(seed_signal, norms, out=np.zeros_like(seed_signal), where=norms > 0).T.astype(np.float32)
+        projection = compressor.astype(np.float32)
+        r = np.empty((len(unit), n_voxels), dtype=np.float32)
+        z = np.empty_like(r)
+        retained = np.empty(n_voxels, dtype=np.float32)
+
+        def one_block(start: int, stop: int) -> None:
+            block = np.empty((n_volumes, stop - start), dtype=np.float32)
+            before = np.empty(stop - start)
+            numba_kernels.centre_block(samples, centre, start, block, before)
+            signal = projection @ block
+            numba_kernels.finish_correlations(signal, unit @ signal, before, start, r, z, retained)
+
+        self._for_blocks(n_voxels, BLOCK_VOXELS, one_block)
+        return r, z, retained
+
+    def clean(self, samples: NDArray, centre: F64, compressor: F64, expander: F64) -> F32:
+        n_volumes, n_voxels = samples.shape
+        projection, reconstruction = compressor.astype(np.float32), expander.astype(np.float32)
+        cleaned = np.empty((len(expander), n_voxels), dtype=np.float32)
+
+        def one_block(start: int, stop: int) -> None:
+            block = np.empty((n_volumes, stop - start), dtype=np.float32)
+            numba_kernels.centre_block(samples, centre, start, block, np.empty(stop - start))
+            cleaned[:, start:stop] = reconstruction @ (projection @ block)
+
+        self._for_blocks(n_voxels, BLOCK_VOXELS, one_block)
+        return cleaned
+
+    @cached_property
+    def _blas(self) -> ThreadpoolController:
+        return ThreadpoolController()  # finding the loaded BLAS libraries takes milliseconds: once is enough
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="rsfc-voxels")
+
+    def _for_blocks(self, n: int, width: int, work: Callable[[int, int], None]) -> None:
+        """Call work(start, stop) for every block of 0..n; each block on one thread, with one BLAS thread."""
+        blocks = [(start, min(start + width, n)) for start in range(0, n, width)]
+        with self._blas.limit(limits=1, user_api="blas"):
+            if self.threads == 1 or len(blocks) == 1:
+                for block in blocks:
+                    work(*block)
+            else:
+                for _ in self._pool.map(lambda block: work(*block), blocks):
+                    pass
+
+    def __reduce__(self) -> tuple[Callable[..., CpuBackend], tuple[()], dict[str, int]]:
+        """Pickles as its settings, so that worker processes can be handed a backend."""
+        return CpuBackend, (), {"threads": self.threads}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.__init__(threads=state["threads"])  # type: ignore[misc]
