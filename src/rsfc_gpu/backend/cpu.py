@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import ThreadpoolController
 
-from rsfc_gpu.backend import F32, F64, numba_kernels
+from rsfc_gpu.backend import F32, F64, cpu_preprocess, numba_kernels
+from rsfc_gpu.backend.dct import CosineBasis
+from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
 from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
+from rsfc_gpu.backend.splines import AxisFilters
 
 BLOCK_VOXELS = 1024  # a (230, 1024) float32 block and its product stay in the second-level cache
 
@@ -77,6 +80,25 @@ class CpuBackend:
         self._for_blocks(n_voxels, BLOCK_VOXELS, one_block)
         return cleaned
 
+    def shift_slices(self, volumes: NDArray, operators: F64) -> F32:
+        return cpu_preprocess.shift_slices(volumes, operators, self._for_blocks)
+
+    def register_rigid(self, volumes: F32, target: RigidTarget, start: F64) -> RigidFits:
+        return cpu_preprocess.register_rigid(volumes, target, start, self._for_blocks)
+
+    def resample(
+        self, volumes: F32, points: F64, maps: F64, *, degree: int, fwhm_voxels: ArrayLike = (0.0, 0.0, 0.0), out: F32 | None
+    ) -> F32:
+        return cpu_preprocess.resample(
+            volumes, points, maps, degree=degree, fwhm_voxels=fwhm_voxels, out=out, for_blocks=self._for_blocks
+        )
+
+    def sample_gradient(self, volume: F32, filters: AxisFilters, points: F64) -> tuple[F64, F64]:
+        return cpu_preprocess.sample_gradient(volume, filters, points, self._for_blocks)
+
+    def warp_equations(self, gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
+        return cpu_preprocess.warp_equations(gradient, residual, template, basis)
+
     @cached_property
     def _blas(self) -> ThreadpoolController:
         return ThreadpoolController()  # finding the loaded BLAS libraries takes milliseconds: once is enough
@@ -96,9 +118,6 @@ class CpuBackend:
                 for _ in self._pool.map(lambda block: work(*block), blocks):
                     pass
 
-    def __reduce__(self) -> tuple[Callable[..., CpuBackend], tuple[()], dict[str, int]]:
-        """Pickles as its settings, so that worker processes can be handed a backend."""
-        return CpuBackend, (), {"threads": self.threads}
-
-    def __setstate__(self, state: dict[str, int]) -> None:
-        self.__init__(threads=state["threads"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Callable[[], CpuBackend], tuple[()]]:
+        """Pickles as its settings: a thread pool cannot travel to a worker process."""
+        return partial(CpuBackend, threads=self.threads), ()

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.errors import InputError
+
+
+class Grid(Protocol):
+    """Anything that has a shape and an affine: a mask, a nibabel image, a BOLD file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def affine(self) -> NDArray[np.float64]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +77,19 @@ class Mask:
         return np.moveaxis(volumes, (-1, -2, -3), (-3, -2, -1))
 
 
-def check_same_grid(what: str, shape: ArrayLike, affine: ArrayLike, other: str, expected: Mask) -> None:
+def check_same_grid(what: str, grid: Grid, other: str, expected: Grid) -> None:
     """Raise InputError, printing both grids, unless they agree in shape and within 1e-3 mm at every corner."""
-    found_shape = tuple(int(n) for n in np.asarray(shape))[:3]
-    found_affine = np.asarray(affine, dtype=np.float64)
-    if found_shape == expected.shape and corner_distance_mm(found_shape, found_affine, expected.affine) <= 1e-3:
+    same_shape = tuple(grid.shape[:3]) == tuple(expected.shape[:3])
+    if same_shape and corner_distance_mm(expected.shape[:3], grid.affine, expected.affine) <= 1e-3:
         return
 
-    def describe(grid: tuple[int, ...], matrix: NDArray) -> str:
-        rows = "; ".join(" ".join(f"{value:.4g}" for value in row) for row in matrix[:3])
-        return f"{'x'.join(map(str, grid))} [{rows}]"
+    def describe(grid: Grid) -> str:
+        rows = "; ".join(" ".join(f"{value:.5g}" for value in row) for row in grid.affine[:3])
+        return f"{'x'.join(map(str, grid.shape[:3]))} voxels [{rows}]"
 
     raise InputError(
-        f"{what} and {other} are on different grids: {describe(found_shape, found_affine)} against "
-        f"{describe(expected.shape, expected.affine)}. Resample one of them to the other."
+        f"{what} and {other} are on different grids: {describe(grid)} against {describe(expected)}. "
+        "Resample one of them to the other."
     )
 
 

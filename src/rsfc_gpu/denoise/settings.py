@@ -1,0 +1,165 @@
+"""The settings of a cleaning chain, and the chain they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsfc_gpu.denoise.motion import FdKind, friston24
+from rsfc_gpu.denoise.operator import TemporalOperator
+from rsfc_gpu.denoise.steps import Padding, Step, bandpass, cut, detrend, polynomials, project_jointly, regress
+from rsfc_gpu.errors import InputError
+
+MotionModel = Literal["friston24-lagged", "friston24-derivative", "6", "none"]
+TISSUES = ("white_matter", "csf", "global")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "motion_model": ("friston24-lagged", "friston24-derivative", "6", "none"),
+    "padding": ("power-of-two", "none"),
+    "order": ("sequential", "joint"),
+    "scrub": ("cut", "regress", "none"),
+    "fd_kind": ("power", "jenkinson", "van_dijk"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseSettings:
+    """How the series of a run are cleaned along time. The defaults are the preset `dparsf`.
+
+    Attributes
+    ----------
+    detrend_first : remove a straight line before anything else; tissue signals are then those of the detrended data.
+    polynomial_order : 0 is the constant alone.
+    motion_model : see `friston24`; "6" takes the parameters themselves.
+    tissue_signals : which mean series are regressed out: "white_matter", "csf", "global".
+    add_mean : the cleaned image carries each voxel's mean intensity; no effect on correlations.
+    low_hz, high_hz, padding : see `bandpass`. `padding` has no meaning for order "joint".
+    order : "sequential" regresses, then filters, then cuts; "joint" is one projection on the kept volumes.
+    scrub : "cut" deletes bad volumes; "regress" gives each its own regressor; "none" keeps all.
+    fd_kind, fd_threshold_mm, scrub_before, scrub_after : see `framewise_displacement` and `kept_volumes`.
+    minimum_dof : a run that retains fewer degrees of freedom than this is refused.
+
+    Raises
+    ------
+    InputError : a value outside its choices; the message names them.
+    """
+
+    detrend_first: bool = False
+    polynomial_order: int = 2
+    motion_model: MotionModel = "friston24-lagged"
+    tissue_signals: tuple[str, ...] = TISSUES
+    add_mean: bool = False
+    low_hz: float = 0.01
+    high_hz: float = 0.1
+    padding: Padding = "power-of-two"
+    order: Literal["sequential", "joint"] = "sequential"
+    scrub: Literal["cut", "regress", "none"] = "cut"
+    fd_kind: FdKind = "power"
+    fd_threshold_mm: float = 0.5
+    scrub_before: int = 1
+    scrub_after: int = 1
+    minimum_dof: float = 20.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tissue_signals", tuple(self.tissue_signals))
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise InputError(f"{field} = {getattr(self, field)!r}: expected one of {', '.join(choices)}")
+        for tissue in self.tissue_signals:
+            if tissue not in TISSUES:
+                raise InputError(f"tissue_signals holds {tissue!r}: expected some of {', '.join(TISSUES)}")
+        for field in ("polynomial_order", "low_hz", "high_hz", "fd_threshold_mm", "scrub_before", "scrub_after"):
+            if not getattr(self, field) >= 0:
+                raise InputError(f"{field} = {getattr(self, field)!r}: must not be negative")
+
+    @classmethod
+    def preset(cls, name: str) -> DenoiseSettings:
+        """The settings called "dparsf" (the published study) or "recommended" (censoring before estimation).
+
+        `recommended` takes the six motion parameters, white matter and CSF, so that short runs keep enough degrees
+        of freedom; no global signal.
+        """
+        if name == "dparsf":
+            return cls()
+        if name == "recommended":
+            return cls(order="joint", motion_model="6", tissue_signals=("white_matter", "csf"), padding="none")
+        raise InputError(f"unknown preset {name!r}: expected dparsf or recommended")
+
+    def replace(self, **changes: Any) -> DenoiseSettings:
+        """A copy with some fields changed; an unknown field is an InputError that names the nearest one."""
+        fields = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f": expected one of {', '.join(fields)}"
+                raise InputError(f"unknown denoise setting {name!r}{hint}")
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def needs_motion(self) -> bool:
+        """Whether the chain needs motion parameters."""
+        return self.motion_model != "none" or self.scrub != "none"
+
+
+def denoising_steps(
+    settings: DenoiseSettings,
+    *,
+    tr_s: float,
+    kept: NDArray[np.bool_],
+    motion: NDArray[np.float64] | None,
+    tissues: Mapping[str, NDArray[np.float64]],
+) -> list[Step]:
+    """The chain that `settings` describe, for one run.
+
+    Parameters
+    ----------
+    kept : (T,) the volumes that survive scrubbing.
+    motion : (T, 6), or None where `settings` use no motion regressors.
+    tissues : mean series (T,) of each tissue that `settings` name.
+
+    References
+    ----------
+    DPABI 5.0, DPARSFA_run: order of the steps and of the columns, all columns but the constant demeaned.
+    """
+    n_volumes = len(kept)
+    first: list[Step] = [detrend()] if settings.detrend_first else []
+    columns = [polynomials(n_volumes, settings.polynomial_order)]
+    if settings.motion_model != "none":
+        assert motion is not None
+        kind = settings.motion_model.removeprefix("friston24-")
+        columns.append(motion if kind == "6" else friston24(motion, kind))  # type: ignore[arg-type]
+    if settings.scrub == "regress":
+        columns.append(np.eye(n_volumes)[:, ~kept])
+    if settings.tissue_signals:
+        signals = np.column_stack([tissues[name] for name in settings.tissue_signals])
+        for step in first:
+            signals = step(signals)
+        columns.append(signals)
+    nuisance = np.hstack(columns)
+    nuisance[:, 1:] -= nuisance[:, 1:].mean(axis=0)
+    band = {"tr_s": tr_s, "low_hz": settings.low_hz, "high_hz": settings.high_hz}
+    rows = kept if settings.scrub == "cut" else np.ones(n_volumes, dtype=bool)
+    if settings.order == "joint":
+        return [*first, project_jointly(nuisance, rows, **band)]
+    steps = [*first, regress(nuisance), bandpass(**band, padding=settings.padding)]
+    return steps if rows.all() else [*steps, cut(rows)]
+
+
+def denoising_operator(settings: DenoiseSettings, steps: list[Step], kept: NDArray[np.bool_]) -> TemporalOperator:
+    """The operator of the chain, or InputError where it retains fewer than `settings.minimum_dof`."""
+    n_kept = int(kept.sum())
+    scrubbed = f"{len(kept) - n_kept} of {len(kept)} volumes lost to scrubbing at {settings.fd_threshold_mm} mm"
+    if settings.scrub == "cut" and n_kept < 2:
+        raise InputError(f"{n_kept} volumes are left: {scrubbed}")
+    operator = TemporalOperator.from_steps(steps, len(kept))
+    if operator.dof < settings.minimum_dof:
+        raise InputError(
+            f"{operator.dof:.1f} degrees of freedom are left, at least {settings.minimum_dof:g} are needed "
+            f"({scrubbed}; {settings.low_hz}-{settings.high_hz} Hz)"
+        )
+    return operator

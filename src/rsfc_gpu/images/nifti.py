@@ -1,0 +1,252 @@
+"""NIfTI files as streams of volumes, and volumes written back.
+
+A 4-D file is never held whole: one volume is decompressed at a time into the same buffer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import replacing
+
+try:
+    from isal import igzip
+
+    GZIP_LIBRARY = "isal"
+except ImportError:  # pragma: no cover - platforms without an isal wheel
+    igzip = gzip
+    GZIP_LIBRARY = "gzip"
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+
+ImageSource = "str | Path | SpatialImage"
+_SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
+
+
+@dataclass(frozen=True, eq=False)
+class BoldSource:
+    """A 4-D image that is read volume by volume; nothing but its header has been read yet.
+
+    Attributes
+    ----------
+    name : for messages.
+    shape : (X, Y, Z).
+    n_volumes : T.
+    affine : (4, 4) voxel indices to mm.
+    dtype : as stored, with its byte order.
+    slope, intercept : stored value to intensity.
+    tr_s : repetition time from the header, or None where the header does not say one between 0.1 and 20 s.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    n_volumes: int
+    affine: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    slope: float
+    intercept: float
+    tr_s: float | None
+    path: Path | None = None
+    offset: int = 0
+    image: SpatialImage | None = None
+
+    @classmethod
+    def open(cls, source: str | Path | SpatialImage) -> BoldSource:
+        """Read the header of a path or take that of a nibabel image.
+
+        Raises
+        ------
+        InputError : no such file, not NIfTI, not 4-D, or a data type without an order (complex, colour).
+        """
+        import nibabel
+
+        if not isinstance(source, (str, Path)):
+            return cls._of_image(source, source.get_filename() or "the image in memory")
+        path = Path(source)
+        if not path.name.endswith((".nii", ".nii.gz")):
+            return cls._of_image(load_image(path), str(path))
+        with _opened(path) as stream:
+            try:
+                start = stream.read(4)
+                size = int.from_bytes(start, "little") if start[:1] in (b"\x5c", b"\x1c") else int.from_bytes(start, "big")
+                kind = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size]
+                header = kind.from_fileobj(io.BytesIO(start + stream.read(size - 4)), check=False)
+                return replace(cls._from_header(header, str(path)), path=path, offset=int(header["vox_offset"]))
+            except (KeyError, EOFError, OSError, zlib.error, nibabel.wrapstruct.WrapStructError) as error:
+                raise InputError(f"{path}: not a readable NIfTI file ({error or type(error).__name__})") from error
+
+    @classmethod
+    def _of_image(cls, image: SpatialImage, name: str) -> BoldSource:
+        """A nibabel image: of an array in memory, or of a format that nibabel reads for us (.hdr/.img)."""
+        bold = cls._from_header(image.header, name, affine=image.affine)
+        # nibabel applies slope and intercept itself when a slice of the data object is taken.
+        sample = np.asanyarray(image.dataobj[..., :1])
+        return replace(bold, image=image, slope=1.0, intercept=0.0, dtype=sample.dtype)
+
+    @classmethod
+    def _from_header(cls, header: Any, name: str, affine: NDArray | None = None) -> BoldSource:
+        import nibabel
+
+        shape = tuple(int(n) for n in header.get_data_shape())
+        if len(shape) != 4:
+            raise InputError(f"{name}: expected a 4-D image, found {len(shape)} dimensions {shape}")
+        try:
+            dtype = header.get_data_dtype()
+        except nibabel.spatialimages.HeaderDataError as error:
+            raise InputError(f"{name}: {error}") from error
+        if dtype.kind not in "iuf" or dtype.itemsize > 8:
+            raise InputError(f"{name}: the data type {dtype} is not supported; convert it to integers or float64")
+        try:
+            slope, intercept = header.get_slope_inter()
+        except (nibabel.spatialimages.HeaderDataError, AttributeError):
+            slope, intercept = None, None
+        return cls(
+            name=name,
+            shape=shape[:3],
+            n_volumes=shape[3],
+            affine=np.asarray(header.get_best_affine() if affine is None else affine, dtype=np.float64),
+            dtype=dtype,
+            slope=1.0 if slope is None else float(slope),
+            intercept=0.0 if intercept is None else float(intercept),
+            tr_s=_tr_s(header),
+        )
+
+    def volumes(self) -> Iterator[NDArray]:
+        """Each volume in turn, flat (X*Y*Z,) with x fastest, as stored; the array is overwritten by the next one.
+
+        Raises
+        ------
+        InputError : the file holds fewer or more bytes than its header says, or its checksum is wrong.
+        """
+        if self.image is not None:
+            for t in range(self.n_volumes):
+                yield np.asanyarray(self.image.dataobj[..., t]).ravel(order="F")
+            return
+        assert self.path is not None
+        buffer = bytearray(math.prod(self.shape) * self.dtype.itemsize)
+        view = memoryview(buffer)
+        stored = np.frombuffer(buffer, dtype=self.dtype)
+        native = stored if self.dtype.isnative else np.empty(stored.shape, self.dtype.newbyteorder("="))
+        t = 0
+        with _opened(self.path) as stream:
+            try:
+                stream.read(self.offset)
+                for t in range(self.n_volumes):
+                    if _read_into(stream, view) < len(view):
+                        raise InputError(
+                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header promises; "
+                            "copy or convert the file again"
+                        )
+                    if native is not stored:
+                        native[:] = stored
+                    yield native
+                # Reading on to the end is what makes the gzip library compare the checksum.
+                if stream.read(1):
+                    raise InputError(
+                        f"{self.name}: holds more data than the {self.n_volumes} volumes that its header promises; "
+                        "the header or the file is wrong"
+                    )
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{self.name}: damaged after volume {t} of {self.n_volumes} ({error})") from error
+
+
+def load_image(source: str | Path | SpatialImage) -> SpatialImage:
+    """A nibabel image from a path, or the image itself; InputError where it cannot be read."""
+    if not isinstance(source, (str, Path)):
+        return source
+    import nibabel
+
+    try:
+        return nibabel.load(source)
+    except FileNotFoundError as error:
+        raise InputError(f"{source}: no such file") from error
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{source}: not a readable image ({error})") from error
+
+
+def load_volume(source: str | Path | SpatialImage) -> tuple[NDArray, NDArray[np.float64]]:
+    """Values (X, Y, Z) and affine of a 3-D image; a last axis of length 1 is dropped.
+
+    Raises
+    ------
+    InputError : unreadable, damaged, or not three-dimensional.
+    """
+    image = load_image(source)
+    name = source if isinstance(source, (str, Path)) else (image.get_filename() or "the image in memory")
+    try:
+        values = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"{name}: damaged ({error})") from error
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    if values.ndim != 3:
+        raise InputError(f"{name}: expected a 3-D image, found shape {values.shape}")
+    return values, np.asarray(image.affine, dtype=np.float64)
+
+
+def save_volume(path: Path, values: NDArray, affine: NDArray, *, tr_s: float | None = None) -> None:
+    """Write a NIfTI-1 file (.nii or .nii.gz), whole or not at all; equal input gives equal bytes.
+
+    `values` (X, Y, Z) or (X, Y, Z, T) in the dtype to store. The affine is stored as sform and qform, code 4 (MNI152)
+    being a claim about space, code 2 (aligned) is written.
+    """
+    import nibabel
+
+    image = nibabel.Nifti1Image(values, affine)
+    image.set_sform(affine, code=2)
+    image.set_qform(affine, code=2)
+    image.header.set_xyzt_units("mm", "sec")
+    if tr_s is not None:
+        image.header.set_zooms((*image.header.get_zooms()[:3], tr_s))
+    with replacing(path) as temporary:
+        if path.name.endswith(".gz"):
+            with temporary.open("wb") as raw, igzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            with temporary.open("wb") as raw:
+                image.to_stream(raw)
+
+
+def _tr_s(header: Any) -> float | None:
+    zooms = header.get_zooms()
+    if len(zooms) < 4:
+        return None
+    try:
+        unit = header.get_xyzt_units()[1]
+    except (AttributeError, KeyError):
+        unit = "unknown"
+    tr_s = float(zooms[3]) * _SECONDS_PER_UNIT.get(unit, math.nan)
+    # Rounded to the microsecond: the header holds float32, and 0.72 must come back as 0.72.
+    return round(tr_s, 6) if 0.1 <= tr_s <= 20.0 else None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+
+
+def _read_into(stream: IO[bytes], view: memoryview) -> int:
+    """Fill `view` as far as the stream reaches; the number of bytes read."""
+    filled = 0
+    while filled < len(view):
+        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not count:
+            break
+        filled += count
+    return filled
