@@ -58,6 +58,13 @@ class Backend(Protocol):
         """The cleaned series, (T_kept, V): expander @ (compressor @ (samples - centre))."""
         ...
 
+    def label_clusters(self, values: NDArray, neighbours: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
+        """Cluster of each voxel, (V,): 1, 2, ... in the order of their first voxels; 0 where not above `threshold`.
+
+        `values` (V,) real; `neighbours` (V, 6, 18 or 26) from `numba_labels.neighbour_table`.
+        """
+        ...
+
 
 def select_backend(name: BackendName = "auto", *, threads: int | None = None) -> Backend:
     """The backend called `name`; "auto" takes CUDA where a usable GPU is present, else the CPU, and logs why.

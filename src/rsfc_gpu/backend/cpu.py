@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import ThreadpoolController
 
-from rsfc_gpu.backend import F32, F64, cpu_preprocess, numba_kernels
+from rsfc_gpu.backend import F32, F64, cpu_preprocess, numba_kernels, numba_labels
 from rsfc_gpu.backend.dct import CosineBasis
 from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
 from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
@@ -98,6 +98,10 @@ class CpuBackend:
 
     def warp_equations(self, gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
         return cpu_preprocess.warp_equations(gradient, residual, template, basis)
+
+    def label_clusters(self, values: NDArray, neighbours: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
+        labels: NDArray[np.int32] = numba_labels.label_clusters(values, neighbours, threshold)
+        return labels
 
     @cached_property
     def _blas(self) -> ThreadpoolController:
