@@ -11,12 +11,17 @@ Shape letters: T volumes, V voxels, K retained components, S seeds, N images of 
 from __future__ import annotations
 
 import logging
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.errors import BackendError, InputError
+
+if TYPE_CHECKING:
+    from rsfc_gpu.backend.dct import CosineBasis
+    from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
+    from rsfc_gpu.backend.splines import AxisFilters
 
 __all__ = ["Backend", "BackendName", "select_backend"]
 
@@ -62,6 +67,51 @@ class Backend(Protocol):
         """Cluster of each voxel, (V,): 1, 2, ... in the order of their first voxels; 0 where not above `threshold`.
 
         `values` (V,) real; `neighbours` (V, 6, 18 or 26) from `numba_labels.neighbour_table`.
+        """
+        ...
+
+    def shift_slices(self, volumes: NDArray, operators: F64) -> F32:
+        """A run (T, Z, Y, X), each slice z multiplied along time by operators[z] (T, T), which keeps constants."""
+        ...
+
+    def register_rigid(self, volumes: F32, target: RigidTarget, start: F64) -> RigidFits:
+        """Where each volume of a run (T, Z, Y, X) lies, by Gauss-Newton from `start` (T, 4, 4)."""
+        ...
+
+    def resample(
+        self,
+        volumes: F32,
+        points: F64,
+        maps: F64,
+        *,
+        degree: int,
+        fwhm_voxels: ArrayLike = (0.0, 0.0, 0.0),
+        out: F32 | None,
+    ) -> F32:
+        """Mean (Z', Y', X') of a run (T, Z, Y, X), read with B-splines of `degree` 1, 2 or 4 at other positions.
+
+        Parameters
+        ----------
+        points : (Z', Y', X', 3) voxel positions x, y, z, the same for all volumes.
+        maps : (T, 3, 4) takes them to the voxels of each volume.
+        fwhm_voxels : x, y, z of the Gaussian that `out`, not the mean, is smoothed with afterwards.
+        out : None, or (T, Z', Y', X') for the volumes, 0 where any volume lacks the point; it may be `volumes` itself.
+
+        The mean of a point is over the volumes that have it; 0 where none has.
+        """
+        ...
+
+    def sample_gradient(self, volume: F32, filters: AxisFilters, points: F64) -> tuple[F64, F64]:
+        """A volume (Z, Y, X), filtered, at voxel positions (..., 3): values (...) and derivatives per voxel (..., 3).
+
+        Second-degree B-spline, x, y, z in this order; NaN outside the volume.
+        """
+        ...
+
+    def warp_equations(self, gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
+        """Normal equations of residual + gradient . (basis @ change) - scale * template on a grid (Z, Y, X).
+
+        Returns the matrix (3K + 1, 3K + 1) and right-hand side (3K + 1,) for the change along x, y, z and the scale.
         """
         ...
 

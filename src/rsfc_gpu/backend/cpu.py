@@ -87,7 +87,14 @@ class CpuBackend:
         return cpu_preprocess.register_rigid(volumes, target, start, self._for_blocks)
 
     def resample(
-        self, volumes: F32, points: F64, maps: F64, *, degree: int, fwhm_voxels: ArrayLike = (0.0, 0.0, 0.0), out: F32 | None
+        self,
+        volumes: F32,
+        points: F64,
+        maps: F64,
+        *,
+        degree: int,
+        fwhm_voxels: ArrayLike = (0.0, 0.0, 0.0),
+        out: F32 | None,
     ) -> F32:
         return cpu_preprocess.resample(
             volumes, points, maps, degree=degree, fwhm_voxels=fwhm_voxels, out=out, for_blocks=self._for_blocks

@@ -1,0 +1,179 @@
+"""Raw-run operations of the CPU backend: what `CpuBackend`'s methods of the same names do.
+
+`for_blocks(n, width, work)` calls work(start, stop) for every block of 0..n on the backend's threads.
+One volume is in work on each thread at a time, so scratch memory does not grow with the length of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rsfc_gpu.backend import F32, F64, numba_kernels, numba_preprocess
+from rsfc_gpu.backend.dct import CosineBasis, assemble_curvature
+from rsfc_gpu.backend.rigid import RigidFits, RigidTarget, rigid_matrix
+from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
+from rsfc_gpu.backend.splines import AxisFilters, coefficient_filters
+
+ForBlocks = Callable[[int, int, Callable[[int, int], None]], None]
+
+POINTS_PER_BLOCK = 16384
+CHUNKS = 8  # partial sums of a mean: a fixed number, so that the sum does not depend on the number of threads
+MAXIMUM_STEPS = 64
+STOP_MM = 1e-3  # of translation, and of rotation at 50 mm
+ROTATION_RADIUS_MM = 50.0
+MINIMUM_SAMPLES = 32
+
+
+def shift_slices(volumes: NDArray, operators: F64, for_blocks: ForBlocks) -> F32:
+    shifted = np.empty(volumes.shape, dtype=np.float32)
+    n_volumes = len(volumes)
+
+    def one_slice(first: int, last: int) -> None:
+        for z in range(first, last):
+            series = volumes[:, z].reshape(n_volumes, -1).astype(np.float32)
+            # The operator keeps constants, so the mean may be taken out: float32 then rounds the fluctuation only.
+            centre = series.mean(axis=0)
+            series -= centre
+            result = operators[z].astype(np.float32) @ series
+            result += centre
+            shifted[:, z] = result.reshape(shifted[:, z].shape)
+
+    for_blocks(volumes.shape[1], 1, one_slice)
+    return shifted
+
+
+def register_rigid(volumes: F32, target: RigidTarget, start: F64, for_blocks: ForBlocks) -> RigidFits:
+    n_volumes = len(volumes)
+    matrices = np.array(start, dtype=np.float64)
+    converged = np.zeros(n_volumes, dtype=bool)
+    samples = np.zeros(n_volumes, dtype=np.int64)
+
+    def some_volumes(first: int, last: int) -> None:
+        for t in range(first, last):
+            coefficients = filter_axes(volumes[t], target.filters)
+            matrices[t], converged[t], samples[t] = _fit_rigid(coefficients, target, matrices[t])
+
+    for_blocks(n_volumes, 1, some_volumes)
+    return RigidFits(matrices, converged, samples)
+
+
+def _fit_rigid(coefficients: F32, target: RigidTarget, matrix: F64) -> tuple[F64, bool, int]:
+    """Gauss-Newton with the derivatives of the target, which therefore never change.
+
+    The volume at matrix @ x equals scale * target(rigid(q) @ x); its linearisation in (scale, scale q) is the design.
+    """
+    curvature = target.design.T @ target.design
+    to_voxel = np.linalg.inv(target.voxel_to_mm)
+    moment, lost = np.empty(7), np.empty((7, 7))
+    inside = 0
+    for _ in range(MAXIMUM_STEPS):
+        to_volume = to_voxel @ matrix @ target.voxel_to_mm
+        inside = numba_preprocess.rigid_equations(coefficients, target.points, target.design, to_volume, moment, lost)
+        if inside < MINIMUM_SAMPLES or not np.isfinite(moment).all():
+            return matrix, False, inside
+        solution = np.linalg.lstsq(curvature - lost, moment, rcond=None)[0]
+        if not solution[0] > 0.0:  # no positive intensity scale: this volume shows something else
+            return matrix, False, inside
+        step = solution[1:] / solution[0]
+        if np.abs(step[3:]).max() > 1.0:  # over a radian in one step: lost
+            return matrix, False, inside
+        matrix = matrix @ np.linalg.inv(rigid_matrix(step))
+        if max(np.abs(step[:3]).max(), ROTATION_RADIUS_MM * np.abs(step[3:]).max()) < STOP_MM:
+            return matrix, True, inside
+    return matrix, False, inside
+
+
+def resample(
+    volumes: F32,
+    points: F64,
+    maps: F64,
+    *,
+    degree: int,
+    fwhm_voxels: ArrayLike,
+    out: F32 | None,
+    for_blocks: ForBlocks,
+) -> F32:
+    n_volumes, grid = len(volumes), points.shape[:-1]
+    flat_points = np.ascontiguousarray(points.reshape(-1, 3), dtype=np.float64)
+    n_points = len(flat_points)
+    filters = coefficient_filters(volumes.shape[1:], degree, (0.0, 0.0, 0.0))
+    width = max(1, -(-n_volumes // CHUNKS))
+    n_chunks = -(-n_volumes // width)
+    totals = np.zeros((n_chunks, n_points))
+    counts = np.zeros((n_chunks, n_points), dtype=np.int32)
+    lacked = np.zeros((n_chunks, n_points), dtype=bool)
+
+    def some_volumes(first: int, last: int) -> None:
+        chunk = first // width
+        spare = np.empty(n_points, dtype=np.float32)
+        for t in range(first, last):
+            coefficients = filter_axes(volumes[t], filters)
+            values = spare if out is None else out[t].reshape(-1)
+            numba_preprocess.sample_volume(
+                degree, coefficients, flat_points, maps[t], values, totals[chunk], counts[chunk], lacked[chunk]
+            )
+
+    for_blocks(n_volumes, width, some_volumes)
+    count = counts.sum(axis=0)
+    mean = np.divide(totals.sum(axis=0), count, out=np.zeros(n_points), where=count > 0)
+    if out is not None:
+        _finish(out, lacked.any(axis=0).reshape(grid), np.asarray(fwhm_voxels, dtype=np.float64), for_blocks)
+    return mean.reshape(grid).astype(np.float32)
+
+
+def _finish(out: F32, lacked: NDArray[np.bool_], fwhm_voxels: F64, for_blocks: ForBlocks) -> None:
+    """Zero in every volume what any volume lacks; then smooth each volume, in place."""
+    weights = [smoothing_weights(float(width)) for width in fwhm_voxels]
+    smoothing = bool((fwhm_voxels > 0).any())
+    missing = np.flatnonzero(lacked.reshape(-1))
+
+    def some_volumes(first: int, last: int) -> None:
+        scratch = np.empty_like(out[0])
+        for t in range(first, last):
+            out[t].reshape(-1)[missing] = 0.0
+            if smoothing:
+                numba_kernels.smooth_x(out[t], weights[0], scratch)
+                numba_kernels.smooth_y(scratch, weights[1], out[t])
+                scratch[:] = out[t]
+                numba_kernels.smooth_z(scratch, weights[2], 0, len(scratch), out[t])
+
+    for_blocks(len(out), 1, some_volumes)
+
+
+def sample_gradient(volume: F32, filters: AxisFilters, points: F64, for_blocks: ForBlocks) -> tuple[F64, F64]:
+    coefficients = filter_axes(volume, filters)
+    flat_points = np.ascontiguousarray(points.reshape(-1, 3), dtype=np.float64)
+    values = np.empty(len(flat_points))
+    gradient = np.empty((len(flat_points), 3))
+
+    def some_points(first: int, last: int) -> None:
+        numba_preprocess.sample_gradient(
+            coefficients, flat_points[first:last], values[first:last], gradient[first:last]
+        )
+
+    for_blocks(len(flat_points), POINTS_PER_BLOCK, some_points)
+    return values.reshape(points.shape[:-1]), gradient.reshape(points.shape)
+
+
+def warp_equations(gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
+    products = np.stack([gradient[..., i] * gradient[..., j] for i in range(3) for j in range(i, 3)])
+    curvature = assemble_curvature(basis.contract(products, "products"), basis)
+    fields = np.concatenate([gradient * residual[..., None], gradient * template[..., None]], axis=-1)
+    moments = basis.contract(np.moveaxis(fields, -1, 0), "single").reshape(6, -1)
+    n = curvature.shape[0]
+    normal = np.empty((n + 1, n + 1))
+    normal[:n, :n] = curvature
+    normal[:n, n] = normal[n, :n] = -moments[3:].ravel()
+    normal[n, n] = (template * template).sum()
+    return normal, np.append(-moments[:3].ravel(), (residual * template).sum())
+
+
+def filter_axes(volume: F32, filters: AxisFilters) -> F32:
+    """Apply one matrix along each axis of a volume (Z, Y, X)."""
+    along_z, along_y, along_x = filters
+    rows = np.matmul(np.ascontiguousarray(volume), along_x.T)
+    planes = np.matmul(along_y, rows)
+    return (along_z @ planes.reshape(len(planes), -1)).reshape(len(along_z), *planes.shape[1:])
