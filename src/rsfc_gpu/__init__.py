@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rsfc_gpu import denoise, group
+    from rsfc_gpu import clinical, denoise, group
     from rsfc_gpu.backend import Backend, select_backend
     from rsfc_gpu.errors import BackendError, InputError, ResourceError, RsfcError
 
-_SUBMODULES = frozenset({"denoise", "group"})
+_SUBMODULES = frozenset({"clinical", "denoise", "group"})
 _HOME = {
     "Backend": "backend",
     "select_backend": "backend",
@@ -31,6 +31,7 @@ __all__ = [
     "InputError",
     "ResourceError",
     "RsfcError",
+    "clinical",
     "denoise",
     "group",
     "select_backend",
