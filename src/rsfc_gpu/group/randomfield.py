@@ -42,7 +42,7 @@ def ec_densities(kind: Kind, dof: Dof, height: ArrayLike) -> NDArray[np.float64]
     ----------
     Worsley et al. 1996, Human Brain Mapping 4:58-73, table II.
     """
-    u = np.asarray(height, dtype=np.float64)
+    u = np.clip(np.asarray(height, dtype=np.float64), -1e100, 1e100)  # an infinite height has densities 0, not inf * 0
     rows = {"Z": _gaussian, "T": _t, "F": _f, "X": _chi_squared}
     if kind not in rows:
         raise InputError(f"unknown kind of statistic {kind!r}: expected one of {', '.join(rows)}")
@@ -76,7 +76,8 @@ def _f(dof: Dof, u: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     log_tail = -(v + k - 2) / 2 * np.log1p(x) - special.gammaln(v / 2) - special.gammaln(k / 2)
 
     def part(d: int) -> NDArray[np.float64]:
-        return np.asarray(unit ** (d / 2) * x ** ((k - d) / 2) * np.exp(special.gammaln((v + k - d) / 2) + log_tail))
+        power = special.xlogy((k - d) / 2, x) + special.gammaln((v + k - d) / 2)
+        return np.asarray(unit ** (d / 2) * np.exp(power + log_tail))
 
     return [
         part(1) * np.sqrt(2),
@@ -90,7 +91,7 @@ def _chi_squared(dof: Dof, u: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     x = np.maximum(u, 0.0)
     unit = _LAMBDA / (2 * np.pi)
     # SPM12 has this power of x in all dimensions; Worsley has (v - d) / 2 in dimension d.
-    tail = x ** ((v - 1) / 2) * np.exp(-x / 2 - special.gammaln(v / 2) - (v - 2) / 2 * np.log(2))
+    tail = np.exp(special.xlogy((v - 1) / 2, x) - x / 2 - special.gammaln(v / 2) - (v - 2) / 2 * np.log(2))
     return [
         unit**0.5 * tail,
         unit * tail * (x - (v - 1)),
