@@ -74,6 +74,15 @@ def table_one(
     an expected count is below 5 (unless several levels have more than two million tables to enumerate: chi-square).
     Missing values are left out row by row, and counted. The tests are not corrected for their number.
 
+    Examples
+    --------
+    >>> table_one(
+    ...     participants,
+    ...     rows=["age", CategoricalRow("sex", "female", label="Female"), CategoricalRow("ssri", 1, test="none")],
+    ...     columns=[Column("MDD", {"group": ("responder", "nonresponder")}), "responder", "nonresponder", "HC"],
+    ...     comparisons=[("MDD", "HC"), ("responder", "nonresponder")],
+    ... ).printed  # doctest: +SKIP
+
     Raises
     ------
     InputError : an unknown column, level or group (the message names the nearest), an empty group, two compared groups
@@ -84,6 +93,8 @@ def table_one(
     Levene 1960, in Contributions to Probability and Statistics, 278-292; Cochran 1954, Biometrics 10:417.
     """
     groups = _groups(table, columns)
+    if not groups:
+        raise InputError("a participant table needs at least one group in columns=[...]")
     for pair in comparisons:
         _check_pair(pair, groups)
     summary: list[dict[str, Any]] = []

@@ -82,6 +82,12 @@ def compare_printed(rows: Iterable[PrintedRow | Sequence[object]], *, tolerance:
     p_low and p_high are the extremes of p over the corners of the box that rounding leaves to the difference of the
     means and to both SDs; counts are exact, so both equal p.
 
+    Examples
+    --------
+    >>> rows = [("age", "40.58 +- 11.11 (19)", "32.55 +- 11.96 (20)", ".037"), ("female", "11/19", "13/20", ".648")]
+    >>> compare_printed(rows)["agrees"].tolist()  # Student, Welch; chi-square, corrected, Fisher
+    [True, True, True, False, False]
+
     Raises
     ------
     InputError : text that is neither form, a negative SD, a count above n, a mean against a count.
@@ -89,8 +95,12 @@ def compare_printed(rows: Iterable[PrintedRow | Sequence[object]], *, tolerance:
     lines = []
     for given in rows:
         row = given if isinstance(given, PrintedRow) else _row_from_tuple(given)
-        limits = None if row.p is None else _printed_limits(row.p, row.name)
-        for test, p_low, p_high in _tests(row):
+        try:
+            limits = None if row.p is None else _printed_limits(row.p)
+            tests = _tests(row)
+        except InputError as error:
+            raise InputError(f"{row.name}: {error}") from error
+        for test, p_low, p_high in tests:
             agrees = None
             if limits is not None:
                 agrees = p_low - tolerance <= limits[1] and limits[0] <= p_high + tolerance
@@ -109,7 +119,7 @@ def _row_from_tuple(given: Sequence[object]) -> PrintedRow:
 
 
 def _tests(row: PrintedRow) -> list[tuple[GroupTest, float, float]]:
-    a, b = _parsed(row.a, row.name), _parsed(row.b, row.name)
+    a, b = _parsed(row.a), _parsed(row.b)
     if isinstance(a, PrintedMean) and isinstance(b, PrintedMean):
         corners = _corners(a, b)
         exact = Moments(a.mean, a.sd, a.n), Moments(b.mean, b.sd, b.n)
@@ -126,7 +136,7 @@ def _tests(row: PrintedRow) -> list[tuple[GroupTest, float, float]]:
             two_groups.fisher(counts),
         ]
         return [(test, test.p, test.p) for test in found]
-    raise InputError(f"{row.name}: a mean cannot be compared with a count ({row.a!r}, {row.b!r})")
+    raise InputError(f"a mean cannot be compared with a count ({row.a!r}, {row.b!r})")
 
 
 def _corners(a: PrintedMean, b: PrintedMean) -> list[tuple[Moments, Moments]]:
@@ -144,7 +154,7 @@ def _corners(a: PrintedMean, b: PrintedMean) -> list[tuple[Moments, Moments]]:
     ]
 
 
-def _parsed(given: Printed | str, name: str) -> Printed:
+def _parsed(given: Printed | str) -> Printed:
     if not isinstance(given, str):
         return given
     if mean := _MEAN.match(given):
@@ -152,13 +162,13 @@ def _parsed(given: Printed | str, name: str) -> Printed:
         return PrintedMean(float(mean[1]), float(mean[2]), int(mean[3]), decimals)
     if count := _COUNT.match(given):
         return PrintedCount(int(count[1]), int(count[2]))
-    raise InputError(f"{name}: cannot read {given!r}; write '40.58 +- 11.11 (19)' (mean, SD, n) or '11/19' (count, n)")
+    raise InputError(f"cannot read {given!r}; write '40.58 +- 11.11 (19)' (mean, SD, n) or '11/19' (count, n)")
 
 
-def _printed_limits(p: float | str, name: str) -> tuple[float, float]:
+def _printed_limits(p: float | str) -> tuple[float, float]:
     """The values that the printed p stands for: itself, or all below it."""
     found = _P.match(str(p))
     if not found or not 0 <= float(found[2]) <= 1:
-        raise InputError(f"{name}: cannot read the printed p {p!r}; write '.037' or '< .001'")
+        raise InputError(f"cannot read the printed p {p!r}; write '.037' or '< .001'")
     value = float(found[2])
     return (0.0 if found[1] else value), value

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rsfc_gpu.clinical.text import p_text, unit_text
-from rsfc_gpu.clinical.values import Vector, numbers, require_same_rows
+from rsfc_gpu.clinical.values import Vector, numbers, one_dimensional, require_same_rows
 from rsfc_gpu.errors import InputError
 
 Outcome = NDArray[np.bool_]
@@ -198,13 +198,13 @@ def roc_curve(is_positive: Outcome, score: Vector) -> pd.DataFrame:
     middle = lower / 2 + upper / 2
     between = np.where(middle > lower, middle, upper)  # neighbouring floats have nothing in between
     sensitivity = np.concatenate([[0.0], positives / positives[-1]])
-    false_positive_rate = np.concatenate([[0.0], negatives / negatives[-1]])
+    refused = np.concatenate([[negatives[-1]], negatives[-1] - negatives])
     return pd.DataFrame(
         {
             "threshold": np.concatenate([[np.inf], between, [-np.inf]]),
             "sensitivity": sensitivity,
-            "specificity": 1 - false_positive_rate,
-            "false_positive_rate": false_positive_rate,
+            "specificity": refused / negatives[-1],
+            "false_positive_rate": 1 - refused / negatives[-1],
         }
     )
 
@@ -247,7 +247,7 @@ def read_outcome(outcome: ArrayLike, positive: object = None) -> tuple[Outcome, 
     ------
     InputError : more than two values; values other than 1/0 or true/false without `positive`; nobody has `positive`.
     """
-    series = outcome if isinstance(outcome, pd.Series) else pd.Series(np.asarray(outcome).ravel())
+    series = outcome if isinstance(outcome, pd.Series) else pd.Series(one_dimensional(outcome, "outcome"))
     known = series.notna().to_numpy(dtype=bool)
     found = list(series[known].unique())
     if len(found) > 2:

@@ -44,7 +44,9 @@ def numbers(values: ArrayLike, name: str) -> Vector:
     ------
     InputError : more than one dimension, text that is not a number, an infinite value; the message names the first.
     """
-    series = values if isinstance(values, pd.Series) else pd.Series(_one_dimensional(values, name))
+    series = values if isinstance(values, pd.Series) else pd.Series(one_dimensional(values, name))
+    if pd.api.types.is_datetime64_any_dtype(series):
+        raise InputError(f"{name}: these are dates; a number per participant is needed, such as an age in years")
     converted = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     unreadable = np.flatnonzero(np.isnan(converted) & series.notna().to_numpy())
     if unreadable.size:
@@ -56,7 +58,13 @@ def numbers(values: ArrayLike, name: str) -> Vector:
     return np.asarray(converted, dtype=np.float64)
 
 
-def _one_dimensional(values: ArrayLike, name: str) -> NDArray[Any]:
+def one_dimensional(values: ArrayLike, name: str) -> NDArray[Any]:
+    """`values` as an array (n,).
+
+    Raises
+    ------
+    InputError : any other number of dimensions.
+    """
     array = np.asarray(values)
     if array.ndim != 1:
         raise InputError(f"{name}: one value per participant is needed, found shape {array.shape}")
