@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rsfc_gpu import clinical, denoise, group
     from rsfc_gpu.backend import Backend, select_backend
+    from rsfc_gpu.connectivity import SeedMaps, Seeds
+    from rsfc_gpu.denoise import DenoiseSettings
     from rsfc_gpu.errors import BackendError, InputError, ResourceError, RsfcError
+    from rsfc_gpu.study.single_run import Run, cleaned_image, seed_maps
 
 _SUBMODULES = frozenset({"clinical", "denoise", "group"})
 _HOME = {
@@ -23,17 +26,29 @@ _HOME = {
     "InputError": "errors",
     "ResourceError": "errors",
     "RsfcError": "errors",
+    "DenoiseSettings": "denoise",
+    "Run": "study.single_run",
+    "SeedMaps": "connectivity",
+    "Seeds": "connectivity",
+    "cleaned_image": "study.single_run",
+    "seed_maps": "study.single_run",
 }
 
 __all__ = [
     "Backend",
     "BackendError",
+    "DenoiseSettings",
     "InputError",
     "ResourceError",
     "RsfcError",
+    "Run",
+    "SeedMaps",
+    "Seeds",
+    "cleaned_image",
     "clinical",
     "denoise",
     "group",
+    "seed_maps",
     "select_backend",
 ]
 

@@ -11,7 +11,7 @@ Shape letters: T volumes, V voxels, K retained components, S seeds, N images of 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Literal, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +42,7 @@ class Backend(Protocol):
         """Gaussian smoothing of one volume (X, Y, Z); kernel and edges as `numba_kernels.smooth`."""
         ...
 
-    def correlate(self, samples: NDArray, centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:
+    def correlate(self, samples: NDArray[Any], centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:
         """Pearson r and Fisher z of every voxel with every seed, after temporal cleaning.
 
         Parameters
@@ -59,18 +59,18 @@ class Backend(Protocol):
         """
         ...
 
-    def clean(self, samples: NDArray, centre: F64, compressor: F64, expander: F64) -> F32:
+    def clean(self, samples: NDArray[Any], centre: F64, compressor: F64, expander: F64) -> F32:
         """The cleaned series, (T_kept, V): expander @ (compressor @ (samples - centre))."""
         ...
 
-    def label_clusters(self, values: NDArray, neighbours: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
+    def label_clusters(self, values: NDArray[Any], neighbours: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
         """Cluster of each voxel, (V,): 1, 2, ... in the order of their first voxels; 0 where not above `threshold`.
 
         `values` (V,) real; `neighbours` (V, 6, 18 or 26) from `numba_labels.neighbour_table`.
         """
         ...
 
-    def shift_slices(self, volumes: NDArray, operators: F64) -> F32:
+    def shift_slices(self, volumes: NDArray[Any], operators: F64) -> F32:
         """A run (T, Z, Y, X), each slice z multiplied along time by operators[z] (T, T), which keeps constants."""
         ...
 

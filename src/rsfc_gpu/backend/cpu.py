@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,7 +48,7 @@ class CpuBackend:
         self._for_blocks(source.shape[0], slabs, across)
         return target.transpose(2, 1, 0)
 
-    def correlate(self, samples: NDArray, centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:
+    def correlate(self, samples: NDArray[Any], centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:
         n_volumes, n_voxels = samples.shape
         seed_signal = compressor @ (seeds - seeds.mean(axis=0))
         norms = np.linalg.norm(seed_signal, axis=0)
@@ -67,7 +68,7 @@ class CpuBackend:
         self._for_blocks(n_voxels, BLOCK_VOXELS, one_block)
         return r, z, retained
 
-    def clean(self, samples: NDArray, centre: F64, compressor: F64, expander: F64) -> F32:
+    def clean(self, samples: NDArray[Any], centre: F64, compressor: F64, expander: F64) -> F32:
         n_volumes, n_voxels = samples.shape
         projection, reconstruction = compressor.astype(np.float32), expander.astype(np.float32)
         cleaned = np.empty((len(expander), n_voxels), dtype=np.float32)
@@ -80,7 +81,7 @@ class CpuBackend:
         self._for_blocks(n_voxels, BLOCK_VOXELS, one_block)
         return cleaned
 
-    def shift_slices(self, volumes: NDArray, operators: F64) -> F32:
+    def shift_slices(self, volumes: NDArray[Any], operators: F64) -> F32:
         return cpu_preprocess.shift_slices(volumes, operators, self._for_blocks)
 
     def register_rigid(self, volumes: F32, target: RigidTarget, start: F64) -> RigidFits:
@@ -106,7 +107,9 @@ class CpuBackend:
     def warp_equations(self, gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
         return cpu_preprocess.warp_equations(gradient, residual, template, basis)
 
-    def label_clusters(self, values: NDArray, neighbours: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
+    def label_clusters(
+        self, values: NDArray[Any], neighbours: NDArray[np.int32], threshold: float
+    ) -> NDArray[np.int32]:
         labels: NDArray[np.int32] = numba_labels.label_clusters(values, neighbours, threshold)
         return labels
 

@@ -43,7 +43,7 @@ def gather_floats(volume, index, slope, intercept, first, row, total, varies, fi
 
 @_compile
 def region_means(volume, slope, intercept, starts, members, means):
-    """Mean of slope * value + intercept over each region: voxels members[starts[r]:starts[r+1]]; not finite counts as 0."""
+    """Mean of slope * value + intercept over the voxels members[starts[r]:starts[r+1]]; not finite counts as 0."""
     for r in range(starts.size - 1):
         total = 0.0
         for m in range(starts[r], starts[r + 1]):

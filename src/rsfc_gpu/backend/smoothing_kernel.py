@@ -29,6 +29,9 @@ def smoothing_weights(fwhm_voxels: float) -> NDArray[np.float32]:
         )
 
     weights = np.array(
-        [twice_integrated(x + 1) - 2.0 * twice_integrated(x) + twice_integrated(x - 1) for x in range(-radius, radius + 1)]
+        [
+            twice_integrated(x + 1) - 2.0 * twice_integrated(x) + twice_integrated(x - 1)
+            for x in range(-radius, radius + 1)
+        ]
     )
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), dtype=np.float32)

@@ -5,7 +5,7 @@ Motion parameters are a (T, 6) array in SPM's order and sign: x, y, z in mm, the
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +32,8 @@ def friston24(motion: ArrayLike, kind: Literal["lagged", "derivative"] = "lagged
 
     References
     ----------
-    Friston et al. 1996, Magn Reson Med 35:346-355 (lagged); Satterthwaite et al. 2013, NeuroImage 64:240-256 (derivative).
+    Lagged: Friston et al. 1996, Magn Reson Med 35:346-355.
+    Derivative: Satterthwaite et al. 2013, NeuroImage 64:240-256.
     """
     parameters = check_motion(motion)
     before = np.vstack([np.zeros((1, 6)), parameters[:-1]])
@@ -85,9 +86,7 @@ def framewise_displacement(
     return displacement
 
 
-def kept_volumes(
-    fd_mm: ArrayLike, threshold_mm: float = 0.5, before: int = 1, after: int = 1
-) -> NDArray[np.bool_]:
+def kept_volumes(fd_mm: ArrayLike, threshold_mm: float = 0.5, before: int = 1, after: int = 1) -> NDArray[np.bool_]:
     """Which volumes survive scrubbing, (T,) bool.
 
     A volume whose displacement is strictly greater than `threshold_mm` goes, with `before` volumes ahead of it and
@@ -115,7 +114,7 @@ def check_motion(motion: ArrayLike) -> NDArray[np.float64]:
     return parameters
 
 
-def _jenkinson(parameters: NDArray, affine: NDArray, shape: NDArray) -> NDArray[np.float64]:
+def _jenkinson(parameters: NDArray[Any], affine: NDArray[Any], shape: NDArray[Any]) -> NDArray[np.float64]:
     matrices = _rigid_matrices(parameters)
     centre = (affine @ np.append(shape / 2 - 1, 1.0))[:3]
     change = matrices[:-1] @ np.linalg.inv(matrices[1:]) - np.eye(4)
@@ -124,7 +123,7 @@ def _jenkinson(parameters: NDArray, affine: NDArray, shape: NDArray) -> NDArray[
     return np.asarray(np.sqrt(spread + ((shift + rotation @ centre) ** 2).sum(axis=1)))
 
 
-def _rigid_matrices(parameters: NDArray) -> NDArray[np.float64]:
+def _rigid_matrices(parameters: NDArray[Any]) -> NDArray[np.float64]:
     """(T, 4, 4) translation times pitch times roll times yaw, with SPM's signs."""
     n_volumes = len(parameters)
     matrices = np.tile(np.eye(4), (n_volumes, 1, 1))

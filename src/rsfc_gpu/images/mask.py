@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +48,7 @@ class Mask:
     @property
     def shape(self) -> tuple[int, int, int]:
         """The grid (X, Y, Z)."""
-        return self.inside.shape  # type: ignore[return-value]
+        return self.inside.shape
 
     @cached_property
     def index(self) -> NDArray[np.int64]:
@@ -63,11 +63,11 @@ class Mask:
         """(3,) voxel edge lengths in mm."""
         return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
 
-    def take(self, volume: NDArray) -> NDArray:
+    def take(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Values inside: (X, Y, Z) to (V,)."""
         return volume.ravel(order="F")[self.index]
 
-    def put(self, values: ArrayLike, fill: float = 0.0) -> NDArray:
+    def put(self, values: ArrayLike, fill: float = 0.0) -> NDArray[Any]:
         """Volumes with `values` inside and `fill` outside: (..., V) to (..., X, Y, Z), in the dtype of `values`."""
         array = np.asarray(values)
         flat = np.full((*array.shape[:-1], self.inside.size), fill, dtype=array.dtype)
@@ -93,7 +93,7 @@ def check_same_grid(what: str, grid: Grid, other: str, expected: Grid) -> None:
     )
 
 
-def corner_distance_mm(shape: tuple[int, ...], affine: NDArray, other: NDArray) -> float:
+def corner_distance_mm(shape: tuple[int, ...], affine: NDArray[Any], other: NDArray[Any]) -> float:
     """Largest distance in mm between the eight corners of a grid placed by two affines."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
     difference = affine - other

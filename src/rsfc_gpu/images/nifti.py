@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ except ImportError:  # pragma: no cover - platforms without an isal wheel
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
-ImageSource = "str | Path | SpatialImage"
+ImageSource: TypeAlias = "str | Path | SpatialImage"
 _SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
 
@@ -63,7 +63,7 @@ class BoldSource:
     image: SpatialImage | None = None
 
     @classmethod
-    def open(cls, source: str | Path | SpatialImage) -> BoldSource:
+    def open(cls, source: ImageSource) -> BoldSource:
         """Read the header of a path or take that of a nibabel image.
 
         Raises
@@ -71,6 +71,7 @@ class BoldSource:
         InputError : no such file, not NIfTI, not 4-D, or a data type without an order (complex, colour).
         """
         import nibabel
+        from nibabel.wrapstruct import WrapStructError
 
         if not isinstance(source, (str, Path)):
             return cls._of_image(source, source.get_filename() or "the image in memory")
@@ -80,11 +81,13 @@ class BoldSource:
         with _opened(path) as stream:
             try:
                 start = stream.read(4)
-                size = int.from_bytes(start, "little") if start[:1] in (b"\x5c", b"\x1c") else int.from_bytes(start, "big")
+                size = (
+                    int.from_bytes(start, "little") if start[:1] in (b"\x5c", b"\x1c") else int.from_bytes(start, "big")
+                )
                 kind = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size]
                 header = kind.from_fileobj(io.BytesIO(start + stream.read(size - 4)), check=False)
                 return replace(cls._from_header(header, str(path)), path=path, offset=int(header["vox_offset"]))
-            except (KeyError, EOFError, OSError, zlib.error, nibabel.wrapstruct.WrapStructError) as error:
+            except (KeyError, EOFError, OSError, zlib.error, WrapStructError) as error:
                 raise InputError(f"{path}: not a readable NIfTI file ({error or type(error).__name__})") from error
 
     @classmethod
@@ -96,7 +99,7 @@ class BoldSource:
         return replace(bold, image=image, slope=1.0, intercept=0.0, dtype=sample.dtype)
 
     @classmethod
-    def _from_header(cls, header: Any, name: str, affine: NDArray | None = None) -> BoldSource:
+    def _from_header(cls, header: Any, name: str, affine: NDArray[Any] | None = None) -> BoldSource:
         import nibabel
 
         shape = tuple(int(n) for n in header.get_data_shape())
@@ -123,7 +126,7 @@ class BoldSource:
             tr_s=_tr_s(header),
         )
 
-    def volumes(self) -> Iterator[NDArray]:
+    def volumes(self) -> Iterator[NDArray[Any]]:
         """Each volume in turn, flat (X*Y*Z,) with x fastest, as stored; the array is overwritten by the next one.
 
         Raises
@@ -146,7 +149,7 @@ class BoldSource:
                 for t in range(self.n_volumes):
                     if _read_into(stream, view) < len(view):
                         raise InputError(
-                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header promises; "
+                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header names: "
                             "copy or convert the file again"
                         )
                     if native is not stored:
@@ -162,21 +165,22 @@ class BoldSource:
                 raise InputError(f"{self.name}: damaged after volume {t} of {self.n_volumes} ({error})") from error
 
 
-def load_image(source: str | Path | SpatialImage) -> SpatialImage:
+def load_image(source: ImageSource) -> SpatialImage:
     """A nibabel image from a path, or the image itself; InputError where it cannot be read."""
     if not isinstance(source, (str, Path)):
         return source
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         return nibabel.load(source)
     except FileNotFoundError as error:
         raise InputError(f"{source}: no such file") from error
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, zlib.error) as error:
+    except (ImageFileError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{source}: not a readable image ({error})") from error
 
 
-def load_volume(source: str | Path | SpatialImage) -> tuple[NDArray, NDArray[np.float64]]:
+def load_volume(source: ImageSource) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Values (X, Y, Z) and affine of a 3-D image; a last axis of length 1 is dropped.
 
     Raises
@@ -196,7 +200,7 @@ def load_volume(source: str | Path | SpatialImage) -> tuple[NDArray, NDArray[np.
     return values, np.asarray(image.affine, dtype=np.float64)
 
 
-def save_volume(path: Path, values: NDArray, affine: NDArray, *, tr_s: float | None = None) -> None:
+def save_volume(path: Path, values: NDArray[Any], affine: NDArray[Any], *, tr_s: float | None = None) -> None:
     """Write a NIfTI-1 file (.nii or .nii.gz), whole or not at all; equal input gives equal bytes.
 
     `values` (X, Y, Z) or (X, Y, Z, T) in the dtype to store. The affine is stored as sform and qform, code 4 (MNI152)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Series:
     n_not_finite, n_constant : voxels of the asked-for mask that are left out of `mask`.
     """
 
-    samples: NDArray
+    samples: NDArray[Any]
     centre: NDArray[np.float64]
     mask: Mask
     baseline: NDArray[np.float64]
@@ -57,6 +58,7 @@ def read_series(
     regions: Mapping[str, Mask] | None = None,
     discard: int = 0,
     fwhm_mm: float = 0.0,
+    progress: Callable[[int], None] | None = None,
 ) -> Series:
     """The series of `bold` inside `mask`, read volume by volume.
 
@@ -66,6 +68,7 @@ def read_series(
     discard : first volumes to leave out.
     fwhm_mm : isotropic Gaussian smoothing of each volume before anything is gathered; voxels that are not finite
         count as 0 in the smoothing of their neighbours and leave the mask.
+    progress : called with the number of volumes read so far.
 
     Raises
     ------
@@ -94,6 +97,8 @@ def read_series(
             volume = smooth.ravel(order="F")
         reader.take(t - discard, volume)
         numba_kernels.region_means(volume, reader.slope, reader.intercept, starts, members, means[t - discard])
+        if progress:
+            progress(t + 1)
     return reader.finish(dict(zip(regions, means.T.copy(), strict=True)))
 
 
@@ -113,7 +118,7 @@ class _Gatherer:
         self.finite = np.ones(n_voxels, dtype=np.bool_)
         self.grid_finite = np.ones(mask.inside.size if smoothed else 0, dtype=np.bool_)
 
-    def take(self, t: int, volume: NDArray) -> None:
+    def take(self, t: int, volume: NDArray[Any]) -> None:
         index, row = self.mask.index, self.samples[t]
         if self.exact:
             if t == 0:
@@ -132,9 +137,9 @@ class _Gatherer:
         if self.grid_finite.size:
             finite = finite & self.grid_finite[self.mask.index]
         usable = finite & self.varies
-        centre = self.total / len(self.samples)
+        centre = self.total.astype(np.float64) / len(self.samples)
         slope, intercept = (self.slope, self.intercept) if self.exact else (1.0, 0.0)
-        baseline = slope * centre + intercept if self.exact else self.first + centre
+        baseline = slope * centre + intercept if self.exact else self.first.astype(np.float64) + centre
         mask, samples = self.mask, self.samples
         if not usable.all():
             inside = mask.put(usable, fill=False).astype(bool)
@@ -148,7 +153,7 @@ class _Gatherer:
         )
 
 
-def _compact_columns(samples: NDArray, keep: NDArray[np.bool_]) -> NDArray:
+def _compact_columns(samples: NDArray[Any], keep: NDArray[np.bool_]) -> NDArray[Any]:
     """The kept columns, moved within the same memory: a boolean index would hold a second copy of the series."""
     n_kept = int(keep.sum())
     flat = samples.reshape(-1)

@@ -1,0 +1,1 @@
+"""Which files: the tables that come with a run."""

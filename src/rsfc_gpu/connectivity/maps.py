@@ -1,0 +1,119 @@
+"""Seed-to-voxel correlation maps of one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsfc_gpu.backend import Backend
+from rsfc_gpu.connectivity.seeds import Seeds
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import write_text
+from rsfc_gpu.images.mask import Mask, check_same_grid
+from rsfc_gpu.images.series import Series
+
+SMALLEST_RETAINED = 1e-6  # below this share of its norm a cleaned voxel holds rounding noise: its r would mean nothing
+
+
+@dataclass(frozen=True, eq=False)
+class SeedMaps:
+    """Correlation maps of S seeds in one run.
+
+    Attributes
+    ----------
+    r, z : (S, X, Y, Z) float32, Pearson correlation and Fisher z; 0 where a voxel is not usable.
+    usable : (X, Y, Z) bool: in the mask, finite, not constant, and not explained away by the nuisance signals.
+    names : of the seeds.
+    affine : (4, 4) voxel indices to mm.
+    kept : (T,) bool, volumes that survived scrubbing, of those left after the first were discarded.
+    rank, dof : of the temporal operator.
+    coverage : (S,) share of each seed's voxels that were usable.
+    fd_mm : (T,) framewise displacement, or None without motion parameters.
+    counts : voxels of the mask left out: "not_finite", "constant", "nuisance_only".
+    settings : what was done, for the sidecars.
+    """
+
+    r: NDArray[np.float32]
+    z: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    names: tuple[str, ...]
+    affine: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    rank: int
+    dof: float
+    coverage: NDArray[np.float64]
+    fd_mm: NDArray[np.float64] | None
+    counts: Mapping[str, int]
+    settings: Mapping[str, Any]
+
+    def save(self, folder: str | Path, *, prefix: str = "") -> list[Path]:
+        """Write one z map per seed, PREFIXseed-NAME_stat-z_statmap.nii.gz with a JSON sidecar; NaN where not usable.
+
+        Each file appears whole or not at all. Returns the paths of the maps.
+
+        Raises
+        ------
+        ResourceError : the folder cannot be written.
+        """
+        from rsfc_gpu.images.nifti import save_volume
+
+        paths = []
+        for seed, (name, z) in enumerate(zip(self.names, self.z, strict=True)):
+            path = Path(folder) / f"{prefix}seed-{_label(name)}_stat-z_statmap.nii.gz"
+            save_volume(path, np.where(self.usable, z, np.float32(np.nan)), self.affine)
+            sidecar = {
+                "Seed": name,
+                "SeedCoverage": round(float(self.coverage[seed]), 6),
+                "DegreesOfFreedom": round(self.dof, 6),
+                "Rank": self.rank,
+                "Volumes": len(self.kept),
+                "CensoredVolumes": np.flatnonzero(~self.kept).tolist(),
+                "MeanFramewiseDisplacement": None if self.fd_mm is None else round(float(self.fd_mm.mean()), 6),
+                "UsableVoxels": int(self.usable.sum()),
+                "ExcludedVoxels": dict(self.counts),
+                "Settings": dict(self.settings),
+            }
+            write_text(path.with_name(path.name.replace(".nii.gz", ".json")), json.dumps(sidecar, indent=2) + "\n")
+            paths.append(path)
+        return paths
+
+
+def correlate_seeds(
+    series: Series, seeds: Seeds, compressor: NDArray[np.float64], backend: Backend
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask, NDArray[np.float64]]:
+    """r and z (S, X, Y, Z), the usable voxels, and the coverage (S,) of the seeds.
+
+    The seed's series is the unweighted mean over its voxels inside the mask. z = atanh(r), |r| clipped to 1 - 1e-7.
+
+    Raises
+    ------
+    InputError : other grids, or a seed without a usable voxel.
+
+    References
+    ----------
+    DPABI 5.0, y_SCA: mean of the seed, Pearson correlation, Fisher transformation.
+    """
+    check_same_grid("the seeds", seeds, "the mask", series.mask)
+    inside, coverage = seeds.within(series.mask)
+    for name, members, at in zip(seeds.names, seeds.members, inside, strict=True):
+        if len(at) == 0:
+            raise InputError(f"seed {name}: none of its {len(members)} voxels is usable in this run")
+    r, z, retained = backend.correlate(series.samples, series.centre, compressor, series.mean_over(inside))
+    usable = retained >= SMALLEST_RETAINED
+    mask = series.mask
+    if not usable.all():
+        r[:, ~usable] = 0.0
+        z[:, ~usable] = 0.0
+        mask = Mask(mask.put(usable, fill=False), mask.affine)
+    return series.mask.put(r), series.mask.put(z), mask, coverage
+
+
+def _label(name: str) -> str:
+    """A seed's name as a BIDS label: letters and digits only."""
+    return "".join(character for character in name if character.isalnum()) or "seed"

@@ -1,0 +1,235 @@
+"""One run, from its files to seed maps: reads like the methods section of a paper."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rsfc_gpu.backend import Backend
+from rsfc_gpu.bids.confounds import MOTION_COLUMNS, TISSUE_COLUMNS, confound_columns, read_motion, read_table
+from rsfc_gpu.connectivity import SeedMaps, Seeds, correlate_seeds
+from rsfc_gpu.denoise import (
+    DenoiseSettings,
+    TemporalOperator,
+    check_motion,
+    denoising_operator,
+    denoising_steps,
+    framewise_displacement,
+    kept_volumes,
+)
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.images.mask import Mask
+from rsfc_gpu.images.nifti import BoldSource, load_volume
+from rsfc_gpu.images.series import Series, read_series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from nibabel.spatialimages import SpatialImage
+
+    from rsfc_gpu.images.nifti import ImageSource
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run:
+    """The files of one run; nothing is read before it is used.
+
+    Attributes
+    ----------
+    bold : 4-D image, a path or a nibabel image.
+    mask : voxels to map, on the same grid.
+    tr_s : repetition time; None takes the header's, with its units.
+    motion : (T, 6) in SPM's order, mm and radians, or the path of an rp_*.txt file.
+    tissues : masks by name, "white_matter", "csf", "global", on the same grid.
+    confounds : an fMRIPrep table (path or DataFrame) instead of `motion` and `tissues`.
+    space : of the images, as TemplateFlow spells it; None where it is native.
+    discard_volumes : first volumes to leave out; motion and confounds cover them and are cut with them.
+    fwhm_mm : isotropic Gaussian smoothing while reading; 0 for none.
+    """
+
+    bold: ImageSource
+    mask: ImageSource
+    tr_s: float | None = None
+    motion: str | Path | ArrayLike | None = None
+    tissues: Mapping[str, ImageSource] | None = None
+    confounds: str | Path | pd.DataFrame | None = None
+    space: str | None = None
+    discard_volumes: int = 0
+    fwhm_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.confounds is not None and (self.motion is not None or self.tissues):
+            raise InputError("give either a confounds table or motion and tissue masks, not both")
+        unknown = set(self.tissues or {}) - set(TISSUE_COLUMNS)
+        if unknown:
+            raise InputError(f"unknown tissue {', '.join(sorted(unknown))}: expected {', '.join(TISSUE_COLUMNS)}")
+        if self.fwhm_mm < 0 or self.discard_volumes < 0:
+            raise InputError("fwhm_mm and discard_volumes must not be negative")
+
+
+@dataclass(frozen=True, eq=False)
+class _Nuisance:
+    """What the chain needs beside the series, on the volumes that are left after the first are discarded."""
+
+    tr_s: float
+    motion: NDArray[np.float64] | None
+    fd_mm: NDArray[np.float64] | None
+    kept: NDArray[np.bool_]
+    table_signals: Mapping[str, NDArray[np.float64]]
+
+
+def seed_maps(
+    run: Run,
+    seeds: Seeds | ImageSource,
+    settings: DenoiseSettings,
+    backend: Backend,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> SeedMaps:
+    """Correlation and Fisher-z maps of every seed in one run.
+
+    Parameters
+    ----------
+    seeds : `Seeds`, or a label image on the run's grid.
+    progress : called with the number of volumes read so far.
+
+    Raises
+    ------
+    InputError : grids that differ, a signal that `settings` name and the run lacks, a table whose length is not the
+        image's, a damaged file, too few degrees of freedom left, a seed without a usable voxel.
+    """
+    if not isinstance(seeds, Seeds):
+        seeds = Seeds.from_labels(seeds)
+    series, operator, nuisance = _cleaning(run, settings, backend, progress)
+    r, z, usable, coverage = correlate_seeds(series, seeds, operator.compressor, backend)
+    return SeedMaps(
+        r=r,
+        z=z,
+        usable=usable.inside,
+        names=seeds.names,
+        affine=series.mask.affine,
+        kept=nuisance.kept,
+        rank=operator.rank,
+        dof=operator.dof,
+        coverage=coverage,
+        fd_mm=nuisance.fd_mm,
+        counts={
+            "not_finite": series.n_not_finite,
+            "constant": series.n_constant,
+            "nuisance_only": len(series.mask) - len(usable),
+        },
+        settings={
+            **dataclasses.asdict(settings),
+            "tr_s": nuisance.tr_s,
+            "discard_volumes": run.discard_volumes,
+            "fwhm_mm": run.fwhm_mm,
+            "space": run.space,
+        },
+    )
+
+
+def cleaned_image(run: Run, settings: DenoiseSettings, backend: Backend) -> SpatialImage:
+    """The cleaned series as a 4-D nibabel image, float32 (X, Y, Z, T_kept); 0 outside the usable mask.
+
+    Each voxel has mean 0 over the kept volumes, or its mean intensity where `settings.add_mean` is set. DPABI's
+    scrubbed files differ by a constant per voxel, because they are centred before the cut.
+    """
+    import nibabel
+
+    series, operator, nuisance = _cleaning(run, settings, backend, None)
+    cleaned = backend.clean(series.samples, series.centre, operator.compressor, operator.expander)
+    cleaned *= np.float32(series.slope)
+    if settings.add_mean:
+        cleaned += series.baseline.astype(np.float32)
+    image = nibabel.Nifti1Image(np.moveaxis(series.mask.put(cleaned), 0, -1), series.mask.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((*image.header.get_zooms()[:3], nuisance.tr_s))
+    return image
+
+
+def _cleaning(
+    run: Run, settings: DenoiseSettings, backend: Backend, progress: Callable[[int], None] | None
+) -> tuple[Series, TemporalOperator, _Nuisance]:
+    """The series of a run and the operator that cleans them."""
+    bold = BoldSource.open(run.bold)
+    nuisance = _read_nuisance(run, bold, settings)
+    mask = Mask.from_array(*load_volume(run.mask))
+    series = read_series(
+        bold,
+        mask,
+        backend,
+        regions=_tissue_masks(run, settings),
+        discard=run.discard_volumes,
+        fwhm_mm=run.fwhm_mm,
+        progress=progress,
+    )
+    signals = {**nuisance.table_signals, **series.regions}
+    steps = denoising_steps(settings, tr_s=nuisance.tr_s, kept=nuisance.kept, motion=nuisance.motion, tissues=signals)
+    return series, denoising_operator(settings, steps, nuisance.kept), nuisance
+
+
+def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nuisance:
+    tr_s = run.tr_s if run.tr_s is not None else bold.tr_s
+    if tr_s is None or not 0.1 <= tr_s <= 20:
+        raise InputError(
+            f"{bold.name}: the repetition time {tr_s or 'in the header'} is not between 0.1 and 20 s: give it (tr_s)"
+        )
+    motion, fd_mm, signals = None, None, {}
+    if run.confounds is not None:
+        name = str(run.confounds) if isinstance(run.confounds, (str, Path)) else "the confounds table"
+        table = read_table(run.confounds)
+        _check_length(name, len(table), bold)
+        table = table.iloc[run.discard_volumes :]
+        wanted = [TISSUE_COLUMNS[tissue] for tissue in settings.tissue_signals]
+        signals = dict(zip(settings.tissue_signals, confound_columns(table, wanted, name).T, strict=True))
+        if settings.needs_motion:
+            motion = confound_columns(table, MOTION_COLUMNS, name)
+            if settings.fd_kind == "power" and "framewise_displacement" in table:
+                # The table's own, so that scrubbing agrees with the preprocessing report.
+                fd_mm = confound_columns(table, ["framewise_displacement"], name)[:, 0]
+                fd_mm[0] = 0.0
+    elif run.motion is not None:
+        from_file = isinstance(run.motion, (str, Path))
+        motion = read_motion(run.motion) if from_file else check_motion(run.motion)  # type: ignore[arg-type]
+        _check_length(str(run.motion) if from_file else "the motion table", len(motion), bold)
+        motion = motion[run.discard_volumes :]
+    if settings.needs_motion and motion is None:
+        raise InputError(
+            f"{bold.name}: no motion parameters, and the settings need them "
+            f"(motion_model {settings.motion_model}, scrub {settings.scrub}); set both to none to go without"
+        )
+    n_volumes = bold.n_volumes - run.discard_volumes
+    kept = np.ones(max(n_volumes, 0), dtype=bool)
+    if motion is not None:
+        if settings.fd_kind == "jenkinson" and run.space is not None:
+            raise InputError(
+                f"{bold.name} is in {run.space}: the Jenkinson displacement needs the native image's geometry; "
+                "use fd_kind power"
+            )
+        if fd_mm is None:
+            fd_mm = framewise_displacement(motion, settings.fd_kind, bold.affine, bold.shape)
+        if settings.scrub != "none":
+            kept = kept_volumes(fd_mm, settings.fd_threshold_mm, settings.scrub_before, settings.scrub_after)
+    return _Nuisance(tr_s, motion, fd_mm, kept, signals)
+
+
+def _tissue_masks(run: Run, settings: DenoiseSettings) -> dict[str, Mask]:
+    if run.confounds is not None:
+        return {}
+    missing = [tissue for tissue in settings.tissue_signals if tissue not in (run.tissues or {})]
+    if missing:
+        raise InputError(
+            f"the settings regress out {', '.join(missing)}, and the run has no such mask: "
+            "give the masks, or leave these out of tissue_signals"
+        )
+    return {tissue: Mask.from_array(*load_volume((run.tissues or {})[tissue])) for tissue in settings.tissue_signals}
+
+
+def _check_length(what: str, n_rows: int, bold: BoldSource) -> None:
+    if n_rows != bold.n_volumes:
+        raise InputError(f"{what} has {n_rows} rows, {bold.name} has {bold.n_volumes} volumes. Was the run trimmed?")
