@@ -28,10 +28,10 @@ def fdr_height(kind: Kind, dof: Dof, values: ArrayLike, q: float) -> float:
     ----------
     values : the statistic in every voxel of the search volume, (V,); NaN does not count.
     """
-    statistic = np.asarray(values, dtype=np.float64)
+    statistic = np.asarray(values)
     statistic = np.sort(statistic[np.isfinite(statistic)])
     survives = benjamini_hochberg(upper_tail(kind, dof, statistic)) <= q
     if not survives.any():
         return float("inf")
-    # A hair below the lowest survivor, so that "greater than" takes it in.
+    # The next lower number of the map's own type, so that "greater than" takes the lowest survivor in.
     return float(np.nextafter(statistic[np.argmax(survives)], -np.inf))

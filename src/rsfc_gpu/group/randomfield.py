@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import special
 
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.group.tails import Dof, Kind, upper_tail, value_at
@@ -170,6 +170,8 @@ class RandomField:
 
     def critical_height(self, alpha: float, n_voxels: int | None = None) -> float:
         """The height at which `peak_fwe` equals `alpha`: the voxelwise family-wise threshold."""
+        from scipy import optimize
+
         if not 0 < alpha < 1:
             raise InputError(f"alpha must lie between 0 and 1, found {alpha}")
         # From far out inwards to the first crossing: at low heights the expected Euler characteristic is no tail.

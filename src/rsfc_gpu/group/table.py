@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsfc_gpu.group.clusters import shown_maxima
+from rsfc_gpu.group.cluster_tables import shown_maxima
 from rsfc_gpu.group.regions import region_names
 from rsfc_gpu.group.tails import equivalent_z, upper_tail
 from rsfc_gpu.group.topology import HeightCorrection, Topology, find_topology
@@ -174,7 +174,7 @@ def _critical_values(topology: Topology) -> CriticalValues:
     found, maxima = topology.clusters, topology.maxima
 
     def smallest(values: NDArray[Any], significance: NDArray[Any]) -> float:
-        return float(np.min(values[significance <= 0.05], initial=np.inf))
+        return float(min(values[significance <= 0.05], default=np.inf))
 
     return CriticalValues(
         peak_fwe=topology.field.critical_height(0.05, len(topology.mask)),
