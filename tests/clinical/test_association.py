@@ -80,6 +80,12 @@ def test_redundant_covariates_cost_no_degree_of_freedom(rng: np.random.Generator
     assert (twice.r, twice.dof, twice.p) == pytest.approx((once.r, once.dof, once.p))
 
 
+def test_covariates_of_the_same_ranks_are_one_for_spearman(rng: np.random.Generator) -> None:
+    x, y, age = rng.normal(size=(3, 20))
+    once = associate(x, y, age, method="spearman")
+    assert associate(x, y, np.column_stack([age, np.exp(age)]), method="spearman") == once
+
+
 def test_text_covariates_are_coded(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(2, 20))
     sex = pd.Series(["female", "male"] * 10, name="sex")
@@ -110,7 +116,7 @@ def test_perfect_correlation_has_a_point_interval() -> None:
         ([1, 3, 2, 4, 5], [0, 0, 0, 0, 0], None, "y is 0 for all 5"),
         ([1, 3, 2, 4, 5], [1, 3, 2, 4], None, "5 and 4 rows"),
         ([1, 3, 2, 4, 5], [5, 1, 4, 2, 3], [2, 6, 4, 8, 10], "determine x wholly"),
-        ([1, 3, 2, 4], [4, 1, 2, 3], [1, 4, 2, 9], "one more for each of 1 covariates"),
+        ([1, 3, 2, 4], [4, 1, 2, 3], [1, 4, 2, 9], "with 1 covariates at least 5"),
         ([1, 3, 2, 4, 5], [5, 1, "4,5", 2, 3], None, "y: '4,5' in row 3 is not a number"),
         ([1, 3, 2, 4, np.inf], [5, 1, 4, 2, 3], None, "row 5 is infinite"),
         ([[1, 3], [2, 4]], [5, 1], None, "found shape"),

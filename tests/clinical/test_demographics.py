@@ -10,6 +10,7 @@ from scipy import stats
 
 from rsfc_gpu import InputError
 from rsfc_gpu.clinical import CategoricalRow, Column, ContinuousRow, TableOne, table_one
+from rsfc_gpu.clinical.rows import levene_p
 from rsfc_gpu.clinical.two_groups import chi_square, fisher
 
 GROUPS = ["MDD", "responder", "nonresponder", "HC"]
@@ -222,3 +223,10 @@ def test_dates_and_empty_input_are_refused(cohort: pd.DataFrame) -> None:
         table_one(dated, rows=["nothing"], columns=["MDD"])
     with pytest.raises(InputError, match="at least one group"):
         table_one(dated, rows=["age"], columns=[])
+
+
+def test_levene_is_an_analysis_of_variance_of_the_distances_from_the_means() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.exponential(size=19), 2 * rng.exponential(size=20)  # skewed: centring on the medians would differ
+    assert levene_p(a, b) == pytest.approx(stats.f_oneway(np.abs(a - a.mean()), np.abs(b - b.mean())).pvalue)
+    assert levene_p(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 1

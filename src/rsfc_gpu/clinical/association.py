@@ -14,7 +14,7 @@ from scipy import stats
 
 from rsfc_gpu.clinical.text import p_text, unit_text
 from rsfc_gpu.clinical.two_groups import p_from_t
-from rsfc_gpu.clinical.values import Vector, numbers, require_same_rows
+from rsfc_gpu.clinical.values import Vector, numbers, require_column, require_same_rows
 from rsfc_gpu.errors import InputError
 
 _NORMAL_ALPHA = 0.05
@@ -89,12 +89,12 @@ def associate(
     """
     require_same_rows(x, y, "x and y")
     all_x, all_y = numbers(x, "x"), numbers(y, "y")
-    complete, design = _complete(all_x, all_y, covariates, x)
-    used_x, used_y = all_x[complete], all_y[complete]
-    n, k = used_x.size, design.shape[1] - 1
-    if n < 4 + k:
-        needed = f"4 participants and one more for each of {k} covariates" if k else "4 participants"
-        raise InputError(f"a correlation with an interval needs at least {needed} with every value, found {n}")
+    all_held = _covariate_columns(covariates, like=x)
+    complete = ~np.isnan(np.column_stack([all_x, all_y, all_held])).any(axis=1)
+    used_x, used_y, held = all_x[complete], all_y[complete], all_held[complete]
+    n = used_x.size
+    if n < 4:
+        raise InputError(f"a correlation with an interval needs at least 4 participants with every value, found {n}")
     for values, name in ((used_x, "x"), (used_y, "y")):
         if np.ptp(values) == 0:
             raise InputError(f"{name} is {values[0]:g} for all {n} participants; a correlation needs spread")
@@ -103,13 +103,16 @@ def associate(
         p_x, p_y = (float(stats.shapiro(values)[1]) for values in (used_x, used_y))
         method = "pearson" if min(p_x, p_y) >= _NORMAL_ALPHA else "spearman"
     if method == "spearman":
-        used_x, used_y = stats.rankdata(used_x), stats.rankdata(used_y)
-        design = np.column_stack([design[:, :1], *(stats.rankdata(column) for column in design.T[1:])])
+        used_x, used_y, held = (stats.rankdata(values, axis=0) for values in (used_x, used_y, held))
+    design = _independent_columns(held)
+    k = design.shape[1] - 1
+    if n < 4 + k:
+        raise InputError(f"with {k} covariates at least {4 + k} participants with every value are needed, found {n}")
     r = correlation(_residual(used_x, design, "x"), _residual(used_y, design, "y"))
-    name = method.capitalize() if k == 0 else f"partial {method.capitalize()}"
+    name = method.capitalize() if covariates is None else f"partial {method.capitalize()}"
     low, high = _interval(r, n - 3 - k, confidence, ranks=method == "spearman")
     p, dof = p_from_r(r, n, covariates=k), n - 2 - k
-    return Association(name, n, len(complete) - n, r, low, high, confidence, p, dof, p_x, p_y)
+    return Association(name, n, all_x.size - n, r, low, high, confidence, p, dof, p_x, p_y)
 
 
 def correlation(x: Vector, y: Vector) -> float:
@@ -166,38 +169,33 @@ def association_table(associations: Mapping[str, Association]) -> pd.DataFrame:
     return table
 
 
-def _complete(
-    x: Vector, y: Vector, covariates: ArrayLike | pd.DataFrame | None, like: object
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Who has every value (n,), and of those a constant and the independent covariates (n_complete, 1 + k)."""
-    found = ~(np.isnan(x) | np.isnan(y))
-    if covariates is None:
-        return found, np.ones((int(found.sum()), 1))
-    require_same_rows(like, covariates, "x and the covariates")
-    columns = _covariate_columns(covariates)
-    found &= ~np.isnan(columns).any(axis=1)
-    design = np.ones((int(found.sum()), 1))
-    for column in columns[found].T:  # a covariate that the others give, or a constant one, costs no degree of freedom
-        wider = np.column_stack([design, _standardised(column)])
-        if np.linalg.matrix_rank(wider) > design.shape[1]:
-            design = wider
-    return found, design
-
-
-def _covariate_columns(covariates: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
+def _covariate_columns(covariates: ArrayLike | pd.DataFrame | None, like: object) -> NDArray[np.float64]:
     """(n, k) numbers; a column of text becomes one 0/1 column per value but its first, missing values kept."""
+    if covariates is None:
+        return np.empty((len(like), 0))  # type: ignore[arg-type]
+    require_same_rows(like, covariates, "x and the covariates")
     if isinstance(covariates, pd.Series):
         covariates = covariates.to_frame()
     frame = covariates if isinstance(covariates, pd.DataFrame) else pd.DataFrame(np.asarray(covariates))
     columns: list[Vector] = []
     for name in frame.columns:
-        column = frame[name]
+        column = require_column(frame, name)
         if pd.api.types.is_numeric_dtype(column) or pd.to_numeric(column, errors="coerce").notna().any():
             columns.append(numbers(column, f"covariate {name}"))
             continue
         for value in list(column.dropna().unique())[1:]:
             columns.append(np.where(column.isna(), np.nan, (column == value).fillna(False)).astype(np.float64))
     return np.column_stack(columns) if columns else np.empty((len(frame), 0))
+
+
+def _independent_columns(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 1 + k) a constant and those columns that the ones before do not give: only they cost a degree of freedom."""
+    design = np.ones((len(columns), 1))
+    for column in columns.T:
+        wider = np.column_stack([design, _standardised(column)])
+        if np.linalg.matrix_rank(wider) > design.shape[1]:
+            design = wider
+    return design
 
 
 def _standardised(column: Vector) -> Vector:
