@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import ndimage
-from statistic_maps import STUDY_AFFINE, blobs, spm_maps
 
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.group.cluster_tables import cluster_labels, cluster_regions, clusters, peaks
@@ -16,6 +15,7 @@ from rsfc_gpu.group.fdr import benjamini_hochberg
 from rsfc_gpu.group.randomfield import RandomField
 from rsfc_gpu.group.stat import Smoothness
 from rsfc_gpu.group.topology import find_topology, height_threshold
+from statistic_maps import STUDY_AFFINE, blobs, spm_maps
 
 
 def test_every_table_of_spm(reference_root) -> None:

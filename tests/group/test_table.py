@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from statistic_maps import blobs, spm_maps
 
 from rsfc_gpu.group.cluster_tables import clusters, peaks
 from rsfc_gpu.group.table import results_table
+from statistic_maps import blobs, spm_maps
 
 
 def number(value: object) -> float:
