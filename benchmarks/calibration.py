@@ -160,12 +160,12 @@ def describe(report: dict[str, Any]) -> str:
     lines = [f"{report['seconds']:.0f} s on {report['machine']}, {report['design']['voxels']} voxels"]
     for name, rates in report["false_alarms"].items():
         for unit, rate in rates.items():
-            lines.append(
-                f"{name:14s} {unit:34s} {rate['rate']:.4f} of {rate['trials']} (99 % bound of 0.05: {rate['bound_99']:.4f})"
-            )
+            found = f"{rate['rate']:.4f} of {rate['trials']}"
+            lines.append(f"{name:14s} {unit:34s} {found} (99 % bound of 0.05: {rate['bound_99']:.4f})")
     for name in ("fwhm_voxels", "fwhm_voxels_wide"):
         value = report[name]
-        lines.append(f"{name}: {value['estimated']:.3f}, true {value['true']:.3f}, ratio {value['estimated'] / value['true']:.4f}")
+        ratio = value["estimated"] / value["true"]
+        lines.append(f"{name}: {value['estimated']:.3f}, true {value['true']:.3f}, ratio {ratio:.4f}")
     return "\n".join([*lines, *report["problems"]])
 
 
