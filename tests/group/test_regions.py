@@ -10,9 +10,27 @@ from rsfc_gpu.images.atlas import aal_labels
 
 
 def test_names_at_known_places() -> None:
-    names = region_names([(-24, -4, -18), (26, -4, -18), (-38, -26, 56), (0, 0, 300), (-27, 0, 33)])
-    assert names == ["Amygdala_L", "Amygdala_R", "Postcentral_L", UNLABELLED, UNLABELLED]
+    names = region_names([(-24, -4, -18), (26, -4, -18), (-38, -26, 56), (0, 0, 300)])
+    assert names == ["Amygdala_L", "Amygdala_R", "Postcentral_L", UNLABELLED]
     assert region_names(np.empty((0, 3))) == []
+
+
+def test_a_point_in_the_fringe_is_named_after_the_closest_region() -> None:
+    """Against the distance to every labelled voxel."""
+    atlas = aal_labels()
+    labelled = np.argwhere(atlas.labels > 0)
+    xyz_mm = labelled @ atlas.affine[:3, :3].T + atlas.affine[:3, 3]
+    regions = atlas.labels[tuple(labelled.T)]
+    unlabelled = np.argwhere(atlas.labels == 0)
+    some = unlabelled[np.random.default_rng(0).permutation(len(unlabelled))[:60]]
+    points = some @ atlas.affine[:3, :3].T + atlas.affine[:3, 3]
+    found = region_names(points)
+    for point, name in zip(points, found, strict=True):
+        distance = np.linalg.norm(xyz_mm - point, axis=1)
+        closest = {f"near {atlas.names[int(value)]}" for value in regions[distance < distance.min() + 1e-9]}
+        assert name in (closest if distance.min() <= 6 else {UNLABELLED})
+    assert 5 < found.count(UNLABELLED) < 55
+    assert region_names([(30, 33, 54)]) == ["near Frontal_Sup_2_R"]
 
 
 def test_shares_count_voxels_of_the_atlas() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,31 @@ UNLABELLED = "unlabelled"  # white matter, ventricles, outside the brain
 
 
 def region_names(xyz_mm: ArrayLike) -> list[str]:
-    """AAL region at each point, (n, 3) MNI mm, nearest voxel of the 2-mm atlas; "unlabelled" where it has none."""
+    """AAL region at each point, (n, 3) MNI mm, from the nearest voxel of the 2-mm atlas.
+
+    A point outside every region, such as a peak in the fringe of the cortex, is called "near X" after the closest
+    region within 6 mm, else "unlabelled".
+    """
     atlas = aal_labels()
     points = np.asarray(xyz_mm, dtype=np.float64).reshape(-1, 3)
-    return [atlas.names.get(int(value), UNLABELLED) for value in labels_at(atlas.labels, atlas.affine, points)]
+    values = labels_at(atlas.labels, atlas.affine, points)
+    names = [atlas.names.get(int(value), UNLABELLED) for value in values]
+    for n in np.flatnonzero(values == 0):
+        around = labels_at(atlas.labels, atlas.affine, points[n] + _steps_outwards())
+        closest = around[around > 0][:1]
+        if len(closest):
+            names[n] = f"near {atlas.names[int(closest[0])]}"
+    return names
+
+
+@cache
+def _steps_outwards() -> NDArray[np.float64]:
+    """Steps on a 2-mm lattice up to 6 mm, shortest first."""
+    axis = np.arange(-6.0, 7.0, 2.0)
+    steps = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    length = np.linalg.norm(steps, axis=1)
+    order = np.argsort(length, kind="stable")
+    return np.asarray(steps[order[length[order] <= 6.0]])
 
 
 def region_shares(cluster: NDArray[Any], xyz_mm: ArrayLike) -> pd.DataFrame:
