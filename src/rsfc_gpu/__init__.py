@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rsfc_gpu import clinical, denoise, group
+    from rsfc_gpu import clinical, denoise, group, preprocess
     from rsfc_gpu.backend import Backend, select_backend
     from rsfc_gpu.connectivity import SeedMaps, Seeds
     from rsfc_gpu.denoise import DenoiseSettings
     from rsfc_gpu.errors import BackendError, InputError, ResourceError, RsfcError
     from rsfc_gpu.study.single_run import Run, cleaned_image, seed_maps
 
-_SUBMODULES = frozenset({"clinical", "denoise", "group"})
+_SUBMODULES = frozenset({"clinical", "denoise", "group", "preprocess"})
 _HOME = {
     "Backend": "backend",
     "select_backend": "backend",
@@ -48,6 +48,7 @@ __all__ = [
     "clinical",
     "denoise",
     "group",
+    "preprocess",
     "seed_maps",
     "select_backend",
 ]

@@ -18,10 +18,12 @@ def test_normal_equations_are_those_of_the_dense_design(backend, step: tuple[int
     z, y, x = (basis.cosines(axis) for axis in range(3))
     dense = np.einsum("za,yb,xc->zyxabc", z, y, x).reshape(len(z) * len(y) * len(x), basis.size)
     gradient = rng.normal(size=(len(z), len(y), len(x), 3))
-    residual, template = rng.normal(size=(2, *gradient.shape[:3]))
-    columns = [gradient[..., c].reshape(-1, 1) * dense for c in range(3)] + [-template.reshape(-1, 1)]
+    residual, *templates = rng.normal(size=(4, *gradient.shape[:3]))
+    columns = [gradient[..., c].reshape(-1, 1) * dense for c in range(3)] + [
+        -field.reshape(-1, 1) for field in templates
+    ]
     design = np.hstack(columns)
-    normal, right = backend.warp_equations(gradient, residual, template, basis)
+    normal, right = backend.warp_equations(gradient, residual, np.stack(templates), basis)
     np.testing.assert_allclose(normal, design.T @ design, atol=1e-10)
     np.testing.assert_allclose(right, -design.T @ residual.ravel(), atol=1e-10)
     coefficients = rng.normal(size=(1, *basis.counts))

@@ -158,7 +158,7 @@ def test_affine_derivatives_and_box() -> None:
 def test_images_that_cannot_be_normalised_are_named(backend) -> None:
     with pytest.raises(InputError, match="empty"):
         normalise(native(np.zeros((20, 20, 20))), backend=backend)
-    with pytest.raises(InputError, match="three dimensions"):
+    with pytest.raises(InputError, match="expected a 3-D image"):
         normalise(native(np.zeros((20, 20, 20, 3))), backend=backend)
     with pytest.raises(InputError, match="template that was given is empty"):
         normalise(native(np.ones((20, 20, 20))), native(np.zeros((9, 9, 9))), backend=backend)

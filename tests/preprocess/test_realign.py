@@ -121,7 +121,7 @@ def test_too_few_samples_are_refused(backend) -> None:
         realign(nibabel.Nifti1Image(thin, AFFINE), backend=backend)
     with pytest.raises(InputError, match="with contrast"):
         realign(nibabel.Nifti1Image(np.ones((30, 30, 20, 3), np.float32), AFFINE), backend=backend)
-    with pytest.raises(InputError, match="four dimensions"):
+    with pytest.raises(InputError, match="expected a 4-D image"):
         realign(nibabel.Nifti1Image(thin[..., 0], AFFINE), backend=backend)
 
 

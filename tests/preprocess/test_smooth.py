@@ -46,7 +46,7 @@ def test_bad_input_is_refused(backend) -> None:
     image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), AFFINE)
     with pytest.raises(InputError, match="fwhm_mm"):
         smooth(image, -1.0, backend=backend)
-    with pytest.raises(InputError, match="three dimensions"):
+    with pytest.raises(InputError, match="expected a 3-D image"):
         smooth(nibabel.Nifti1Image(np.zeros((4, 4), np.float32), AFFINE), 4.0, backend=backend)
     with pytest.raises(InputError, match="no such file"):
         smooth("nowhere.nii.gz", 4.0, backend=backend)

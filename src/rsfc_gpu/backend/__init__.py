@@ -108,10 +108,11 @@ class Backend(Protocol):
         """
         ...
 
-    def warp_equations(self, gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
-        """Normal equations of residual + gradient . (basis @ change) - scale * template on a grid (Z, Y, X).
+    def warp_equations(self, gradient: F64, residual: F64, templates: F64, basis: CosineBasis) -> tuple[F64, F64]:
+        """Normal equations of residual + gradient . (basis @ change) - scales . templates on a grid (Z, Y, X).
 
-        Returns the matrix (3K + 1, 3K + 1) and right-hand side (3K + 1,) for the change along x, y, z and the scale.
+        `gradient` (Z, Y, X, 3); `templates` (S, Z, Y, X). Returns the matrix (3K + S, 3K + S) and the right-hand side
+        (3K + S,) for the change along x, y, z and the scales.
         """
         ...
 

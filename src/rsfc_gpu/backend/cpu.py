@@ -104,8 +104,8 @@ class CpuBackend:
     def sample_gradient(self, volume: F32, filters: AxisFilters, points: F64) -> tuple[F64, F64]:
         return cpu_preprocess.sample_gradient(volume, filters, points, self._for_blocks)
 
-    def warp_equations(self, gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
-        return cpu_preprocess.warp_equations(gradient, residual, template, basis)
+    def warp_equations(self, gradient: F64, residual: F64, templates: F64, basis: CosineBasis) -> tuple[F64, F64]:
+        return cpu_preprocess.warp_equations(gradient, residual, templates, basis)
 
     def label_clusters(
         self, values: NDArray[Any], neighbours: NDArray[np.int32], threshold: float

@@ -7,6 +7,7 @@ One volume is in work on each thread at a time, so scratch memory does not grow 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +28,7 @@ ROTATION_RADIUS_MM = 50.0
 MINIMUM_SAMPLES = 32
 
 
-def shift_slices(volumes: NDArray, operators: F64, for_blocks: ForBlocks) -> F32:
+def shift_slices(volumes: NDArray[Any], operators: F64, for_blocks: ForBlocks) -> F32:
     shifted = np.empty(volumes.shape, dtype=np.float32)
     n_volumes = len(volumes)
 
@@ -120,15 +121,14 @@ def resample(
     count = counts.sum(axis=0)
     mean = np.divide(totals.sum(axis=0), count, out=np.zeros(n_points), where=count > 0)
     if out is not None:
-        _finish(out, lacked.any(axis=0).reshape(grid), np.asarray(fwhm_voxels, dtype=np.float64), for_blocks)
-    return mean.reshape(grid).astype(np.float32)
+        _finish(out, np.flatnonzero(lacked.any(axis=0)), np.asarray(fwhm_voxels, dtype=np.float64), for_blocks)
+    return np.asarray(mean.reshape(grid), dtype=np.float32)
 
 
-def _finish(out: F32, lacked: NDArray[np.bool_], fwhm_voxels: F64, for_blocks: ForBlocks) -> None:
-    """Zero in every volume what any volume lacks; then smooth each volume, in place."""
+def _finish(out: F32, missing: NDArray[np.intp], fwhm_voxels: F64, for_blocks: ForBlocks) -> None:
+    """Zero the `missing` points in every volume; then smooth each volume, in place."""
     weights = [smoothing_weights(float(width)) for width in fwhm_voxels]
     smoothing = bool((fwhm_voxels > 0).any())
-    missing = np.flatnonzero(lacked.reshape(-1))
 
     def some_volumes(first: int, last: int) -> None:
         scratch = np.empty_like(out[0])
@@ -158,17 +158,20 @@ def sample_gradient(volume: F32, filters: AxisFilters, points: F64, for_blocks: 
     return values.reshape(points.shape[:-1]), gradient.reshape(points.shape)
 
 
-def warp_equations(gradient: F64, residual: F64, template: F64, basis: CosineBasis) -> tuple[F64, F64]:
+def warp_equations(gradient: F64, residual: F64, templates: F64, basis: CosineBasis) -> tuple[F64, F64]:
     products = np.stack([gradient[..., i] * gradient[..., j] for i in range(3) for j in range(i, 3)])
     curvature = assemble_curvature(basis.contract(products, "products"), basis)
-    fields = np.concatenate([gradient * residual[..., None], gradient * template[..., None]], axis=-1)
-    moments = basis.contract(np.moveaxis(fields, -1, 0), "single").reshape(6, -1)
-    n = curvature.shape[0]
-    normal = np.empty((n + 1, n + 1))
+    fields = np.concatenate([residual[None], templates])
+    by_direction = np.moveaxis(gradient, -1, 0)[:, None] * fields
+    moments = basis.contract(by_direction.reshape(-1, *residual.shape), "single").reshape(3, len(fields), -1)
+    flat_templates = templates.reshape(len(templates), -1)
+    n, n_scales = len(curvature), len(templates)
+    normal = np.empty((n + n_scales, n + n_scales))
     normal[:n, :n] = curvature
-    normal[:n, n] = normal[n, :n] = -moments[3:].ravel()
-    normal[n, n] = (template * template).sum()
-    return normal, np.append(-moments[:3].ravel(), (residual * template).sum())
+    normal[:n, n:] = -moments[:, 1:].transpose(0, 2, 1).reshape(n, n_scales)
+    normal[n:, :n] = normal[:n, n:].T
+    normal[n:, n:] = flat_templates @ flat_templates.T
+    return normal, np.concatenate([-moments[:, 0].ravel(), flat_templates @ residual.ravel()])
 
 
 def filter_axes(volume: F32, filters: AxisFilters) -> F32:
@@ -176,4 +179,4 @@ def filter_axes(volume: F32, filters: AxisFilters) -> F32:
     along_z, along_y, along_x = filters
     rows = np.matmul(np.ascontiguousarray(volume), along_x.T)
     planes = np.matmul(along_y, rows)
-    return (along_z @ planes.reshape(len(planes), -1)).reshape(len(along_z), *planes.shape[1:])
+    return np.asarray((along_z @ planes.reshape(len(planes), -1)).reshape(len(along_z), *planes.shape[1:]))

@@ -53,7 +53,7 @@ class CosineBasis:
         rows = fields @ x
         planes = np.matmul(y.T, rows)
         n, n_z, n_y, n_x = planes.shape
-        return np.matmul(z.T, planes.reshape(n, n_z, n_y * n_x)).reshape(n, z.shape[1], n_y, n_x)
+        return np.asarray(np.matmul(z.T, planes.reshape(n, n_z, n_y * n_x)).reshape(n, z.shape[1], n_y, n_x))
 
     def expand(
         self, coefficients: NDArray[np.float64], positions: tuple[ArrayLike | None, ...] = (None, None, None)
@@ -62,7 +62,7 @@ class CosineBasis:
         z, y, x = (self.cosines(axis, positions[axis]) for axis in range(3))
         rows = np.matmul(y, coefficients @ x.T)
         n, n_z, n_y, n_x = rows.shape
-        return np.matmul(z, rows.reshape(n, n_z, n_y * n_x)).reshape(n, len(z), n_y, n_x)
+        return np.asarray(np.matmul(z, rows.reshape(n, n_z, n_y * n_x)).reshape(n, len(z), n_y, n_x))
 
     def roughness(self, voxel_mm: ArrayLike) -> NDArray[np.float64]:
         """Integral over the volume of the squared Laplacian of each basis function (z, y, x), with mm as unit."""

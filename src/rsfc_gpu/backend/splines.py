@@ -67,4 +67,4 @@ def _reflected(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     if n == 1:
         return np.zeros_like(index)
     folded = np.abs(index) % (2 * (n - 1))
-    return np.minimum(folded, 2 * (n - 1) - folded)
+    return np.asarray(np.minimum(folded, 2 * (n - 1) - folded))

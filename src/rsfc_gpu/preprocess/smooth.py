@@ -9,7 +9,8 @@ import numpy as np
 
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.preprocess.volumes import RawRun, load, read_volume, to_image, voxel_size_mm
+from rsfc_gpu.images.nifti import load_image
+from rsfc_gpu.preprocess.volumes import RawRun, read_volume, to_image, voxel_size_mm
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
@@ -35,7 +36,7 @@ def smooth(image: str | Path | SpatialImage, fwhm_mm: float, *, backend: Backend
     """
     if not 0.0 <= fwhm_mm < np.inf:
         raise InputError(f"fwhm_mm is {fwhm_mm}, expected 0 or more")
-    source = load(image)
+    source = load_image(image)
     if len(source.shape) == 4:
         run = RawRun.read(source)
         volumes, affine, tr_s = run.scaled(), run.affine, run.tr_s

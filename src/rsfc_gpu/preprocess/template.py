@@ -120,11 +120,11 @@ def tissue_probabilities() -> tuple[dict[str, NDArray[np.float32]], NDArray[np.f
     ----------
     Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009a nonlinear symmetric).
     """
-    grey, affine = _icbm_map("gm")
-    white, _ = _icbm_map("wm")
+    stored_grey, affine = _icbm_map("gm")
+    stored_white, _ = _icbm_map("wm")
     head, _ = _icbm_map("t1")
-    grey, white = grey / np.float32(255.0), white / np.float32(255.0)
-    csf = np.clip((head > 0) - grey - white, np.float32(0.0), np.float32(1.0))
+    grey, white = (np.asarray(stored / 255.0, dtype=np.float32) for stored in (stored_grey, stored_white))
+    csf = np.clip((head > 0).astype(np.float32) - grey - white, 0.0, 1.0)
     return {"grey_matter": grey, "white_matter": white, "csf": csf}, affine
 
 
@@ -137,7 +137,9 @@ def brain_mask(voxel_mm: float) -> NDArray[np.bool_]:
     return mask
 
 
-def read_template(template: str | Path | SpatialImage | None, backend: Backend) -> tuple[NDArray[np.float32], NDArray]:
+def read_template(
+    template: str | Path | SpatialImage | None, backend: Backend
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The template (Z, Y, X) and its affine: the default, or the one given.
 
     Raises

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.backend.dct import CosineBasis
+from rsfc_gpu.images.nifti import load_image
 from rsfc_gpu.preprocess.template import TEMPLATE_MM, box_affine, box_shape
-from rsfc_gpu.preprocess.volumes import RawRun, load, read_volume, to_image
+from rsfc_gpu.preprocess.volumes import RawRun, read_volume, to_image
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
@@ -40,7 +41,7 @@ class Warp:
 
         The box of voxel centres [-90 -126 -72; 90 90 108] mm, x falling: 61x73x61 voxels at 3 mm.
         """
-        source = load(image)
+        source = load_image(image)
         if len(source.shape) == 4:
             run = RawRun.read(source)
             volumes, affine, tr_s = run.scaled(), run.affine, run.tr_s
@@ -59,7 +60,7 @@ class Warp:
         axes = [grid[axis, axis] * np.arange(n) + grid[axis, 3] for axis, n in enumerate((n_x, n_y, n_z))]
         to_voxel = np.linalg.inv(image_affine)
         position_mm = self.source_mm(*axes)
-        return position_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+        return np.asarray(position_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3])
 
     def source_mm(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
         """(Z, Y, X, 3) mm in the subject of the grid with these coordinates, mm in the template, along each axis."""
@@ -73,7 +74,7 @@ class Warp:
         displaced[..., 0] += axes[0]
         displaced[..., 1] += axes[1][:, None]
         displaced[..., 2] += axes[2][:, None, None]
-        return displaced @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return np.asarray(displaced @ self.affine[:3, :3].T + self.affine[:3, 3])
 
 
 def warp_basis(counts: tuple[int, ...], every: int = 1) -> CosineBasis:
