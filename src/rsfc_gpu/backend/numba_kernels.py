@@ -42,6 +42,16 @@ def gather_floats(volume, index, slope, intercept, first, row, total, varies, fi
 
 
 @_compile
+def region_totals(volume, starts, members, totals):
+    """Exact sum (int64) of an integer volume over the voxels members[starts[r]:starts[r+1]] of each region."""
+    for r in range(starts.size - 1):
+        total = 0
+        for m in range(starts[r], starts[r + 1]):
+            total += volume[members[m]]
+        totals[r] = total
+
+
+@_compile
 def region_means(volume, slope, intercept, starts, members, means):
     """Mean of slope * value + intercept over the voxels members[starts[r]:starts[r+1]]; not finite counts as 0."""
     for r in range(starts.size - 1):

@@ -82,10 +82,7 @@ def read_series(
     n_volumes = bold.n_volumes - discard
     if discard < 0 or n_volumes < 2:
         raise InputError(f"{bold.name}: cannot discard {discard} of its {bold.n_volumes} volumes")
-    means = np.empty((n_volumes, len(regions)))
-    starts = np.concatenate([[0], np.cumsum([len(region) for region in regions.values()])]).astype(np.int64)
-    members = np.concatenate([region.index for region in regions.values()] or [np.empty(0, np.int64)])
-    reader = _Gatherer(bold, mask, n_volumes, smoothed=fwhm_mm > 0)
+    reader = _Gatherer(bold, mask, list(regions.values()), n_volumes, smoothed=fwhm_mm > 0)
     widths = fwhm_mm / mask.voxel_mm
     for t, volume in enumerate(bold.volumes()):
         if t < discard:
@@ -93,19 +90,17 @@ def read_series(
         if fwhm_mm > 0:
             filled = np.empty(volume.size, dtype=np.float32)
             numba_kernels.scale_finite(volume, bold.slope, bold.intercept, filled, reader.grid_finite)
-            smooth = backend.smooth(filled.reshape(bold.shape, order="F"), widths)
-            volume = smooth.ravel(order="F")
+            volume = backend.smooth(filled.reshape(bold.shape, order="F"), widths).ravel(order="F")
         reader.take(t - discard, volume)
-        numba_kernels.region_means(volume, reader.slope, reader.intercept, starts, members, means[t - discard])
         if progress:
             progress(t + 1)
-    return reader.finish(dict(zip(regions, means.T.copy(), strict=True)))
+    return reader.finish(list(regions))
 
 
 class _Gatherer:
     """Fills the (T, V) matrix volume by volume, with sums and flags per voxel, in one touch of each value."""
 
-    def __init__(self, bold: BoldSource, mask: Mask, n_volumes: int, *, smoothed: bool) -> None:
+    def __init__(self, bold: BoldSource, mask: Mask, regions: list[Mask], n_volumes: int, *, smoothed: bool) -> None:
         self.mask = mask
         self.slope, self.intercept = (1.0, 0.0) if smoothed else (bold.slope, bold.intercept)
         self.exact = not smoothed and bold.dtype.kind in "iu" and bold.dtype.itemsize <= 2
@@ -116,6 +111,10 @@ class _Gatherer:
         self.first = np.zeros(n_voxels, dtype=dtype if self.exact else np.float64)
         self.varies = np.zeros(n_voxels, dtype=np.bool_)
         self.finite = np.ones(n_voxels, dtype=np.bool_)
+        self.starts = np.cumsum([0, *(len(region) for region in regions)], dtype=np.int64)
+        self.members = np.concatenate([np.empty(0, np.int64), *(region.index for region in regions)])
+        # Of 8- and 16-bit integers: exact sums, turned into means at the end.
+        self.regional = np.zeros((n_volumes, len(regions)), dtype=np.int64 if self.exact else np.float64)
         self.grid_finite = np.ones(mask.inside.size if smoothed else 0, dtype=np.bool_)
 
     def take(self, t: int, volume: NDArray[Any]) -> None:
@@ -124,6 +123,7 @@ class _Gatherer:
             if t == 0:
                 self.first[:] = volume[index]
             numba_kernels.gather_integers(volume, index, row, self.total, self.first, self.varies)
+            numba_kernels.region_totals(volume, self.starts, self.members, self.regional[t])
             return
         if t == 0:
             self.first[:] = self.slope * volume[index].astype(np.float64) + self.intercept
@@ -131,8 +131,13 @@ class _Gatherer:
         numba_kernels.gather_floats(
             volume, index, self.slope, self.intercept, self.first, row, self.total, self.varies, self.finite
         )
+        numba_kernels.region_means(volume, self.slope, self.intercept, self.starts, self.members, self.regional[t])
 
-    def finish(self, regions: dict[str, NDArray[np.float64]]) -> Series:
+    def finish(self, names: list[str]) -> Series:
+        means = self.regional.astype(np.float64)
+        if self.exact:
+            means = self.slope * means / np.diff(self.starts) + self.intercept
+        regions = dict(zip(names, means.T, strict=True))
         finite = self.finite
         if self.grid_finite.size:
             finite = finite & self.grid_finite[self.mask.index]
