@@ -138,7 +138,12 @@ class BoldSource:
                 yield np.asanyarray(self.image.dataobj[..., t]).ravel(order="F")
             return
         assert self.path is not None
-        buffer = bytearray(math.prod(self.shape) * self.dtype.itemsize)
+        volume_bytes = math.prod(self.shape) * self.dtype.itemsize
+        # Before any memory is taken: no file holds more than this, because deflate shrinks at most 1032 times.
+        limit = self.path.stat().st_size * (1032 if self.path.name.endswith(".gz") else 1)
+        if volume_bytes * self.n_volumes > limit:
+            raise InputError(f"{self.name}: too short for the {self.n_volumes} volumes that its header promises")
+        buffer = bytearray(volume_bytes)
         view = memoryview(buffer)
         stored = np.frombuffer(buffer, dtype=self.dtype)
         native = stored if self.dtype.isnative else np.empty(stored.shape, self.dtype.newbyteorder("="))
@@ -149,7 +154,7 @@ class BoldSource:
                 for t in range(self.n_volumes):
                     if _read_into(stream, view) < len(view):
                         raise InputError(
-                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header names: "
+                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header promises: "
                             "copy or convert the file again"
                         )
                     if native is not stored:
