@@ -20,6 +20,7 @@ from rsfc_gpu.errors import BackendError, InputError
 
 if TYPE_CHECKING:
     from rsfc_gpu.backend.dct import CosineBasis
+    from rsfc_gpu.backend.linear_model import LinearFit
     from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
     from rsfc_gpu.backend.splines import AxisFilters
 
@@ -67,6 +68,31 @@ class Backend(Protocol):
         """Cluster of each voxel, (V,): 1, 2, ... in the order of their first voxels; 0 where not above `threshold`.
 
         `values` (V,) real; `neighbours` (V, 6, 18 or 26) from `numba_labels.neighbour_table`.
+        """
+        ...
+
+    def pool_second_moment(self, samples: F32, basis: F64, blocks: F64, f_above: float) -> tuple[F64, int]:
+        """Second moment of the maps over the voxels in which a model explains much, (N, N), and their number.
+
+        Parameters
+        ----------
+        samples : (N, V).
+        basis : (N, r) orthonormal basis of the design. blocks : (N, b) of its subject columns alone.
+        f_above : voxels whose F, of the design over the subject columns, exceeds this are pooled: the mean of y y'
+            with each y scaled to unit residual variance. No such voxel: zeros.
+        """
+        ...
+
+    def fit_linear_model(
+        self, samples: F32, residuals: F64, linear: F64, n_used: int, inside: NDArray[np.bool_]
+    ) -> LinearFit:
+        """Least squares at every voxel, with what smoothness needs of the residuals, which are never all in memory.
+
+        Parameters
+        ----------
+        samples : (N, V) the maps at the voxels of `inside` (X, Y, Z), in Fortran order.
+        residuals : (N, N) turns the maps of a voxel into its residuals; the first `n_used` rows enter the smoothness.
+        linear : (L, N) other functions of the maps to evaluate.
         """
         ...
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import ThreadpoolController
 
-from rsfc_gpu.backend import F32, F64, cpu_preprocess, numba_kernels, numba_labels
+from rsfc_gpu.backend import F32, F64, cpu_group, cpu_preprocess, numba_kernels, numba_labels
 from rsfc_gpu.backend.dct import CosineBasis
+from rsfc_gpu.backend.linear_model import LinearFit
 from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
 from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
 from rsfc_gpu.backend.splines import AxisFilters
@@ -112,6 +113,16 @@ class CpuBackend:
     ) -> NDArray[np.int32]:
         labels: NDArray[np.int32] = numba_labels.label_clusters(values, neighbours, threshold)
         return labels
+
+    def pool_second_moment(self, samples: F32, basis: F64, blocks: F64, f_above: float) -> tuple[F64, int]:
+        return cpu_group.pool_second_moment(samples, basis, blocks, f_above, self._for_blocks)
+
+    def fit_linear_model(
+        self, samples: F32, residuals: F64, linear: F64, n_used: int, inside: NDArray[np.bool_]
+    ) -> LinearFit:
+        return cpu_group.fit_linear_model(
+            samples, residuals, linear, n_used, inside, threads=self.threads, for_blocks=self._for_blocks
+        )
 
     @cached_property
     def _blas(self) -> ThreadpoolController:
