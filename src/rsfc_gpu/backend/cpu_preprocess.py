@@ -104,8 +104,7 @@ def resample(
     width = max(1, -(-n_volumes // CHUNKS))
     n_chunks = -(-n_volumes // width)
     totals = np.zeros((n_chunks, n_points))
-    counts = np.zeros((n_chunks, n_points), dtype=np.int32)
-    lacked = np.zeros((n_chunks, n_points), dtype=bool)
+    counts = np.zeros((n_chunks, n_points), dtype=np.int16)
 
     def some_volumes(first: int, last: int) -> None:
         chunk = first // width
@@ -114,14 +113,14 @@ def resample(
             coefficients = filter_axes(volumes[t], filters)
             values = spare if out is None else out[t].reshape(-1)
             numba_preprocess.sample_volume(
-                degree, coefficients, flat_points, maps[t], values, totals[chunk], counts[chunk], lacked[chunk]
+                degree, coefficients, flat_points, maps[t], values, totals[chunk], counts[chunk]
             )
 
     for_blocks(n_volumes, width, some_volumes)
-    count = counts.sum(axis=0)
+    count = counts.sum(axis=0, dtype=np.int32)
     mean = np.divide(totals.sum(axis=0), count, out=np.zeros(n_points), where=count > 0)
     if out is not None:
-        _finish(out, np.flatnonzero(lacked.any(axis=0)), np.asarray(fwhm_voxels, dtype=np.float64), for_blocks)
+        _finish(out, np.flatnonzero(count < n_volumes), np.asarray(fwhm_voxels, dtype=np.float64), for_blocks)
     return np.asarray(mean.reshape(grid), dtype=np.float32)
 
 

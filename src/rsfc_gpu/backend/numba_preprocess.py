@@ -100,8 +100,8 @@ def quartic_sample(c, x, y, z):
 
 
 @_compile
-def sample_volume(degree, c, points, affine, values, total, count, lacked):
-    """Sample `c` at affine (3, 4) @ points; add to `total` and `count` where inside, else 0 and `lacked`."""
+def sample_volume(degree, c, points, affine, values, total, count):
+    """Sample `c` at affine (3, 4) @ points; add to `total` and `count` where inside, else 0."""
     edge = 2 if degree == 4 else 1
     last_x = c.shape[2] - 1 - 2 * edge + TOLERANCE
     last_y = c.shape[1] - 1 - 2 * edge + TOLERANCE
@@ -123,7 +123,6 @@ def sample_volume(degree, c, points, affine, values, total, count, lacked):
             count[i] += 1
         else:
             values[i] = 0.0
-            lacked[i] = True
 
 
 @_compile
