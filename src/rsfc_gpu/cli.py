@@ -161,3 +161,7 @@ def _devices(_: argparse.Namespace) -> None:
     )
     missing = cuda.why_unusable()
     print(f"cuda      {'not usable: ' + missing if missing else select_backend('cuda').device}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -104,13 +104,15 @@ def test_truncated_and_overlong_files_are_refused(tmp_path, suffix):
 
 
 def test_cut_stream_and_wrong_checksum_are_refused(tmp_path):
-    path = write_bold(tmp_path / "b.nii.gz", "<i2")
+    path = tmp_path / "b.nii.gz"
+    noise = np.random.default_rng(0).integers(-9999, 9999, (40, 40, 20, 40)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(noise, AFFINE), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"b\.nii\.gz: (damaged|ends inside|not a readable NIfTI file .Compressed file ended)"):
+    with pytest.raises(InputError, match=r"b\.nii\.gz: damaged after volume 1[0-9] of 40"):
         consume(path)
     path.write_bytes(whole[:-8] + bytes([whole[-8] ^ 255]) + whole[-7:])
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="damaged after volume [34][0-9] of 40 .*CRC"):
         consume(path)
 
 

@@ -127,10 +127,10 @@ def project_jointly(columns: ArrayLike, kept: ArrayLike, *, tr_s: float, low_hz:
     nuisance = np.asarray(columns, dtype=np.float64)
     rows = np.flatnonzero(np.asarray(kept, dtype=bool))
     design = np.hstack([nuisance, _out_of_band(len(nuisance), tr_s, low_hz, high_hz)])[rows]
+    size = np.linalg.norm(design, axis=0)
     design = design - design.mean(axis=0)
     norms = np.linalg.norm(design, axis=0)
-    # A column constant over the kept rows is all rounding after its mean is removed.
-    varying = norms > 1e-9 * math.sqrt(max(len(rows), 1)) * np.maximum(np.abs(nuisance).max(initial=1.0), 1.0)
+    varying = norms > 1e-12 * size  # a column constant over the kept rows is rounding once its mean is removed
     basis = orthonormal_basis(np.hstack([np.ones((len(rows), 1)), design[:, varying] / norms[varying]]))
 
     def step(series: NDArray[np.float64]) -> NDArray[np.float64]:

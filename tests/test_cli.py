@@ -1,0 +1,214 @@
+"""The command line: exit codes, one clear line for every bad input, no partial file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+
+from rsfc_gpu import __version__, cli
+from rsfc_gpu.backend import cuda
+from rsfc_gpu.images.nifti import BoldSource
+from small_run import AFFINE, SHAPE, write_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+def arguments(folder, out, **changes):
+    options = {
+        "--mask": folder / "mask.nii.gz",
+        "--seeds": folder / "seeds.nii.gz",
+        "--motion": folder / "rp.txt",
+        "--wm": folder / "wm.nii.gz",
+        "--csf": folder / "csf.nii.gz",
+        "--out": out,
+        "--device": "cpu",
+    }
+    bold = changes.pop("bold", folder / "bold.nii.gz")
+    options |= {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+    words = [
+        word
+        for name, value in options.items()
+        if value is not None
+        for word in ([name] if value is True else [name, str(value)])
+    ]
+    return ["maps", str(bold), *words]
+
+
+def test_maps(folder, tmp_path, capsys):
+    assert cli.main(arguments(folder, tmp_path / "out")) == 0
+    printed = capsys.readouterr()
+    assert "2 maps in" in printed.out and "117 of 120 volumes kept" in printed.out
+    assert "degrees of freedom" in printed.out and "label1 100%" in printed.out
+    assert printed.err == ""
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_every_option_changes_the_result(folder, tmp_path):
+    def settings_and_map(name, **changes):
+        assert cli.main(arguments(folder, tmp_path / name, **changes)) == 0
+        path = tmp_path / name / "seed-label1_stat-z_statmap"
+        return json.loads(path.with_suffix(".json").read_text()), nibabel.load(f"{path}.nii.gz").get_fdata()
+
+    base, plain = settings_and_map("base")
+    for changes in (
+        {"motion_model": "6"},
+        {"no_scrub": True},
+        {"wm": None},
+        {"csf": None},
+        {"preset": "recommended"},
+        {"tr": 1.5},
+        {"discard": 5},
+        {"fwhm": 6},
+    ):
+        name = next(iter(changes))
+        sidecar, values = settings_and_map(name, **changes)
+        assert not np.array_equal(plain, values, equal_nan=True), name
+        assert sidecar["Settings"] != base["Settings"], name
+
+
+def test_without_motion_nothing_is_scrubbed(folder, tmp_path, capsys):
+    assert cli.main(arguments(folder, tmp_path / "out", motion=None, motion_model="none")) == 0
+    assert "120 of 120 volumes kept" in capsys.readouterr().out
+
+
+def test_confounds_table(folder, tmp_path):
+    words = arguments(folder, tmp_path / "o", motion=None, wm=None, csf=None, confounds=folder / "confounds.tsv")
+    assert cli.main(words) == 0
+
+
+def bad_inputs(folder, tmp_path):
+    """Name, changed options, what the message must hold."""
+    whole = (folder / "bold.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 3])
+    (tmp_path / "text.nii.gz").write_text("text")
+    np.savetxt(tmp_path / "short.txt", np.zeros((118, 6)))
+    (tmp_path / "words.txt").write_text("no numbers here\n")
+    moved = AFFINE.copy()
+    moved[2, 3] += 1
+    nibabel.save(nibabel.Nifti1Image(np.ones(SHAPE, np.uint8), moved), tmp_path / "moved.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE), tmp_path / "empty.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.full(SHAPE, 0.5, np.float32), AFFINE), tmp_path / "half.nii.gz")
+    data = np.asarray(nibabel.load(folder / "bold.nii.gz").dataobj)
+    nibabel.save(nibabel.Nifti1Image(data, AFFINE), tmp_path / "no_tr.nii.gz")
+    raw = nibabel.load(tmp_path / "no_tr.nii.gz")
+    raw.header.set_zooms((4, 4, 4, 0))
+    nibabel.save(nibabel.Nifti1Image(data, AFFINE, raw.header), tmp_path / "no_tr.nii.gz")
+    old = (folder / "confounds.tsv").read_text().replace("trans_x", "X")
+    (tmp_path / "old.tsv").write_text(old)
+    gap = (folder / "confounds.tsv").read_text().splitlines()
+    gap[5] = "\t".join(["n/a", *gap[5].split("\t")[1:]])
+    (tmp_path / "gap.tsv").write_text("\n".join(gap))
+    (tmp_path / "rows.tsv").write_text("\n".join(gap[:100]))
+    table = {"motion": None, "wm": None, "csf": None}
+    return [
+        ({"bold": tmp_path / "nothing.nii.gz"}, "nothing.nii.gz: no such file"),
+        ({"bold": tmp_path / "cut.nii.gz"}, "cut.nii.gz: "),
+        ({"bold": tmp_path / "text.nii.gz"}, "not a readable NIfTI file"),
+        ({"bold": folder / "mask.nii.gz"}, "expected a 4-D image, found 3 dimensions"),
+        ({"bold": tmp_path / "no_tr.nii.gz"}, "repetition time"),
+        ({"tr": 2000}, "not between 0.1 and 20 s"),
+        ({"mask": tmp_path / "moved.nii.gz"}, "different grids"),
+        ({"mask": tmp_path / "empty.nii.gz"}, "is empty"),
+        ({"seeds": tmp_path / "moved.nii.gz"}, "different grids"),
+        ({"seeds": tmp_path / "empty.nii.gz"}, "there is no seed"),
+        ({"seeds": tmp_path / "half.nii.gz"}, "holds integers"),
+        ({"seeds": "desikan"}, "unknown atlas 'desikan'"),
+        ({"seeds": "juelich-amygdala"}, "the space of the images is not stated"),
+        ({"seeds": "juelich-amygdala", "space": "MNI152NLin2009cAsym"}, "MNI152NLin2009cAsym"),
+        ({"motion": None}, "no motion parameters"),
+        ({"motion": tmp_path / "short.txt"}, "has 118 rows"),
+        ({"motion": tmp_path / "words.txt"}, "not a table of numbers"),
+        ({"discard": 119}, "cannot discard 119"),
+        ({"discard": 90}, "degrees of freedom are left"),
+        ({**table, "confounds": tmp_path / "old.tsv"}, "rename it to trans_x"),
+        ({**table, "confounds": tmp_path / "gap.tsv"}, "no value in row 5"),
+        ({**table, "confounds": tmp_path / "rows.tsv"}, "has 99 rows"),
+        ({**table, "wm": folder / "wm.nii.gz", "confounds": folder / "confounds.tsv"}, "leave out --wm"),
+        ({"motion": folder / "rp.txt", "wm": None, "csf": None, "confounds": folder / "confounds.tsv"}, "not both"),
+    ]
+
+
+def test_every_bad_input_is_one_clear_line_and_leaves_nothing(folder, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for changes, message in bad_inputs(folder, tmp_path / "in"):
+        assert cli.main(arguments(folder, tmp_path / "out", **changes)) == 3, message
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("rsfc: ") and error.count("\n") == 1, error
+        assert not (tmp_path / "out").exists(), message
+
+
+def test_unwritable_output_is_a_resource_error(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(arguments(folder, tmp_path / "file")) == 6
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_missing_gpu_is_exit_6_with_the_line_of_devices(folder, tmp_path, capsys):
+    missing = cuda.why_unusable()
+    if missing is None:
+        pytest.skip("this machine has a GPU")
+    assert cli.main(arguments(folder, tmp_path / "out", device="cuda")) == 6
+    assert capsys.readouterr().err == f"rsfc: {missing}\n"
+    assert cli.main(["devices"]) == 0
+    assert missing in capsys.readouterr().out
+
+
+def test_usage_errors_exit_2(capsys):
+    for words in ([], ["maps"], ["fly"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        assert stop.value.code == 2
+    capsys.readouterr()
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"rsfc {__version__}\n"
+
+
+def test_interrupt_exits_130_without_a_partial_file(folder, tmp_path, monkeypatch, capsys):
+    """Control-C while the file is read, and again between two maps that are written."""
+    read = BoldSource.volumes
+
+    def interrupted(bold):
+        for t, volume in enumerate(read(bold)):
+            if t == 20:
+                raise KeyboardInterrupt
+            yield volume
+
+    monkeypatch.setattr(BoldSource, "volumes", interrupted)
+    assert cli.main(arguments(folder, tmp_path / "out")) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", stop)
+    assert cli.main(arguments(folder, tmp_path / "out")) == 130
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_starting_is_instant():
+    """`import rsfc_gpu` and `rsfc --help` load nothing heavy; the clock is too noisy to assert on."""
+    code = """
+import sys, rsfc_gpu
+from rsfc_gpu import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+heavy = {"numpy", "scipy", "pandas", "numba", "nibabel", "nilearn", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
