@@ -11,7 +11,7 @@ Shape letters: T volumes, V voxels, K retained components, S seeds, N images of 
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,7 +64,9 @@ class Backend(Protocol):
         """The cleaned series, (T_kept, V): expander @ (compressor @ (samples - centre))."""
         ...
 
-    def label_clusters(self, values: NDArray[Any], neighbours: NDArray[np.int32], threshold: float) -> NDArray[np.int32]:
+    def label_clusters(
+        self, values: NDArray[Any], neighbours: NDArray[np.int32], threshold: float
+    ) -> NDArray[np.int32]:
         """Cluster of each voxel, (V,): 1, 2, ... in the order of their first voxels; 0 where not above `threshold`.
 
         `values` (V,) real; `neighbours` (V, 6, 18 or 26) from `numba_labels.neighbour_table`.
@@ -163,7 +165,9 @@ def select_backend(name: BackendName = "auto", *, threads: int | None = None) ->
 
         missing = cuda.why_unusable()
         if missing is None:
-            return cuda.CudaBackend()
+            from rsfc_gpu.backend.cuda_backend import CudaBackend
+
+            return CudaBackend()
         if name == "cuda":
             raise BackendError(missing)
         log.info("auto: using the CPU, because %s", missing)

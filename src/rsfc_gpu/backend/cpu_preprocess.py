@@ -7,6 +7,7 @@ One volume is in work on each thread at a time, so scratch memory does not grow 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.backend import F32, F64, numba_kernels, numba_preprocess
 from rsfc_gpu.backend.dct import CosineBasis, assemble_curvature
-from rsfc_gpu.backend.rigid import RigidFits, RigidTarget, rigid_matrix
+from rsfc_gpu.backend.rigid import RigidFits, RigidTarget, fit_rigid
 from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
 from rsfc_gpu.backend.splines import AxisFilters, coefficient_filters
 
@@ -22,10 +23,6 @@ ForBlocks = Callable[[int, int, Callable[[int, int], None]], None]
 
 POINTS_PER_BLOCK = 16384
 CHUNKS = 8  # partial sums of a mean: a fixed number, so that the sum does not depend on the number of threads
-MAXIMUM_STEPS = 64
-STOP_MM = 1e-3  # of translation, and of rotation at 50 mm
-ROTATION_RADIUS_MM = 50.0
-MINIMUM_SAMPLES = 32
 
 
 def shift_slices(volumes: NDArray[Any], operators: F64, for_blocks: ForBlocks) -> F32:
@@ -55,36 +52,18 @@ def register_rigid(volumes: F32, target: RigidTarget, start: F64, for_blocks: Fo
     def some_volumes(first: int, last: int) -> None:
         for t in range(first, last):
             coefficients = filter_axes(volumes[t], target.filters)
-            matrices[t], converged[t], samples[t] = _fit_rigid(coefficients, target, matrices[t])
+            matrices[t], converged[t], samples[t] = fit_rigid(
+                partial(_rigid_equations, coefficients, target), target, matrices[t]
+            )
 
     for_blocks(n_volumes, 1, some_volumes)
     return RigidFits(matrices, converged, samples)
 
 
-def _fit_rigid(coefficients: F32, target: RigidTarget, matrix: F64) -> tuple[F64, bool, int]:
-    """Gauss-Newton with the derivatives of the target, which therefore never change.
-
-    The volume at matrix @ x equals scale * target(rigid(q) @ x); its linearisation in (scale, scale q) is the design.
-    """
-    curvature = target.design.T @ target.design
-    to_voxel = np.linalg.inv(target.voxel_to_mm)
+def _rigid_equations(coefficients: F32, target: RigidTarget, to_volume: F64) -> tuple[int, F64, F64]:
     moment, lost = np.empty(7), np.empty((7, 7))
-    inside = 0
-    for _ in range(MAXIMUM_STEPS):
-        to_volume = to_voxel @ matrix @ target.voxel_to_mm
-        inside = numba_preprocess.rigid_equations(coefficients, target.points, target.design, to_volume, moment, lost)
-        if inside < MINIMUM_SAMPLES or not np.isfinite(moment).all():
-            return matrix, False, inside
-        solution = np.linalg.lstsq(curvature - lost, moment, rcond=None)[0]
-        if not solution[0] > 0.0:  # no positive intensity scale: this volume shows something else
-            return matrix, False, inside
-        step = solution[1:] / solution[0]
-        if np.abs(step[3:]).max() > 1.0:  # over a radian in one step: lost
-            return matrix, False, inside
-        matrix = matrix @ np.linalg.inv(rigid_matrix(step))
-        if max(np.abs(step[:3]).max(), ROTATION_RADIUS_MM * np.abs(step[3:]).max()) < STOP_MM:
-            return matrix, True, inside
-    return matrix, False, inside
+    inside = numba_preprocess.rigid_equations(coefficients, target.points, target.design, to_volume, moment, lost)
+    return inside, moment, lost
 
 
 def resample(

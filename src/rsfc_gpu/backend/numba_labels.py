@@ -122,3 +122,62 @@ def local_maxima(values: Any, neighbours: Any, labels: Any) -> Any:
             maxima[count] = v
             count += 1
     return maxima[:count].copy()
+
+
+# The four steps by which the kernels of label.cu label many maps at once, one function for each of them.
+
+
+@_compile
+def label_init(values, threshold, labels, sizes, peaks):
+    """labels (N, V) = number of the voxel where the map exceeds `threshold`, else -1; no sizes and peaks yet."""
+    for n in range(labels.shape[0]):
+        for v in range(labels.shape[1]):
+            labels[n, v] = v if values[n, v] > threshold else -1
+            sizes[n, v] = 0
+            peaks[n, v] = np.iinfo(np.int32).min
+
+
+@_compile
+def label_merge(labels, neighbours):
+    """Join each labelled voxel with its labelled neighbours (V, C) of lower number: labels become parents."""
+    for n in range(labels.shape[0]):
+        parent = labels[n]
+        for v in range(labels.shape[1]):
+            if parent[v] < 0:
+                continue
+            for c in range(neighbours.shape[1] // 2):
+                other = neighbours[v, c]
+                if other < 0 or parent[other] < 0:
+                    continue
+                while parent[other] != other:
+                    other = parent[other]
+                own = v
+                while parent[own] != own:
+                    own = parent[own]
+                parent[max(own, other)] = min(own, other)
+
+
+@_compile
+def label_compress(labels):
+    """Give every labelled voxel the number of the first voxel of its cluster."""
+    for n in range(labels.shape[0]):
+        parent = labels[n]
+        for v in range(labels.shape[1]):
+            if parent[v] >= 0:
+                parent[v] = parent[parent[v]]  # a parent has a lower number, so it has its root already
+
+
+@_compile
+def label_measure(values, labels, sizes, peaks):
+    """Voxels of each cluster, and the key of its highest value, at the cluster's first voxel.
+
+    The key is the float32 as an integer of the same order: negative bit patterns with all but the sign turned over.
+    """
+    for n in range(labels.shape[0]):
+        bits = values[n].astype(np.float32).view(np.int32)
+        for v in range(labels.shape[1]):
+            root = labels[n, v]
+            if root >= 0:
+                sizes[n, root] += 1
+                key = bits[v] if bits[v] >= 0 else bits[v] ^ np.int32(0x7FFFFFFF)
+                peaks[n, root] = max(peaks[n, root], key)

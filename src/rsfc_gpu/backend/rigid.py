@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.backend.splines import AxisFilters
+
+MAXIMUM_STEPS = 64
+STOP_MM = 1e-3  # of translation, and of rotation at 50 mm
+ROTATION_RADIUS_MM = 50.0
+MINIMUM_SAMPLES = 32
+
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,38 @@ class RigidFits:
     matrices: NDArray[np.float64]
     converged: NDArray[np.bool_]
     samples: NDArray[np.int64]
+
+
+def fit_rigid(
+    equations: Callable[[F64], tuple[int, F64, F64]], target: RigidTarget, matrix: F64
+) -> tuple[F64, bool, int]:
+    """Gauss-Newton with the derivatives of the target, which therefore never change: matrix, converged, samples.
+
+    The volume at matrix @ x equals scale * target(rigid(q) @ x); its linearisation in (scale, scale q) is the design.
+
+    Parameters
+    ----------
+    equations : takes the map from voxels of the target to those of the volume; returns how many samples lie inside,
+        design' @ values over those (7,), and design' design over the others (7, 7).
+    matrix : (4, 4) to start from.
+    """
+    curvature = target.design.T @ target.design
+    to_voxel = np.linalg.inv(target.voxel_to_mm)
+    inside = 0
+    for _ in range(MAXIMUM_STEPS):
+        inside, moment, lost = equations(to_voxel @ matrix @ target.voxel_to_mm)
+        if inside < MINIMUM_SAMPLES or not np.isfinite(moment).all():
+            return matrix, False, inside
+        solution = np.linalg.lstsq(curvature - lost, moment, rcond=None)[0]
+        if not solution[0] > 0.0:  # no positive intensity scale: this volume shows something else
+            return matrix, False, inside
+        step = solution[1:] / solution[0]
+        if np.abs(step[3:]).max() > 1.0:  # over a radian in one step: lost
+            return matrix, False, inside
+        matrix = matrix @ np.linalg.inv(rigid_matrix(step))
+        if max(np.abs(step[:3]).max(), ROTATION_RADIUS_MM * np.abs(step[3:]).max()) < STOP_MM:
+            return matrix, True, inside
+    return matrix, False, inside
 
 
 def rigid_matrix(parameters: ArrayLike) -> NDArray[np.float64]:

@@ -47,12 +47,17 @@ def coefficient_matrix(n: int, degree: int, fwhm_voxels: float = 0.0) -> NDArray
 
 def smoothing_matrix(n: int, fwhm_voxels: float) -> NDArray[np.float64]:
     """Matrix (n, n) that smooths along an axis, each row of sum 1: constants stay constant up to the ends."""
+    matrix = convolution_matrix(n, fwhm_voxels)
+    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
+
+
+def convolution_matrix(n: int, fwhm_voxels: float) -> NDArray[np.float64]:
+    """Matrix (n, n) that smooths along an axis, zero outside it."""
     weights = smoothing_weights(fwhm_voxels).astype(np.float64)
     radius = len(weights) // 2
     offsets = np.arange(n)[None, :] - np.arange(n)[:, None]
     near = np.abs(offsets) <= radius
-    matrix = np.where(near, weights[np.clip(offsets + radius, 0, 2 * radius)], 0.0)
-    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
+    return np.where(near, weights[np.clip(offsets + radius, 0, 2 * radius)], 0.0)
 
 
 def coefficient_filters(shape_zyx: tuple[int, ...], degree: int, fwhm_voxels_xyz: tuple[float, ...]) -> AxisFilters:
