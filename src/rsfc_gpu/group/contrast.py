@@ -42,13 +42,21 @@ def contrast_weights(design: Design, contrast: str | ArrayLike) -> tuple[F64, st
 
 
 def _padded(design: Design, contrast: ArrayLike) -> F64:
-    weights = np.atleast_2d(np.asarray(contrast, dtype=np.float64))
     width = len(design.columns)
-    if weights.ndim != 2 or weights.shape[1] > width or weights.shape[1] == 0:
-        raise InputError(
-            f"contrast of shape {np.shape(contrast)}: expected at most {width} weights a row, for {width} columns"
-        )
-    return np.pad(weights, ((0, 0), (0, width - weights.shape[1])))
+    rows = list(contrast) if isinstance(contrast, (list, tuple, np.ndarray)) else [contrast]
+    rows = rows if rows and np.ndim(rows[0]) else [rows]
+    weights = np.zeros((len(rows), width))
+    for row, given in zip(weights, rows, strict=True):
+        values = np.asarray(given)
+        if values.ndim != 1 or not 0 < values.size <= width or values.dtype.kind not in "iuf":
+            raise InputError(f"contrast row {given!r}: expected at most {width} numbers, for columns {_tested(design)}")
+        row[: values.size] = values
+    return weights
+
+
+def _tested(design: Design) -> list[str]:
+    """The columns that contrasts are about: all but the subjects'."""
+    return [column for column, subject in zip(design.columns, design.subjects, strict=True) if not subject]
 
 
 def _parse(design: Design, text: str) -> F64:
@@ -68,10 +76,7 @@ def _parse(design: Design, text: str) -> F64:
             size, position = float(factor.group(1)), factor.end()
             name = _name_at(text, position, names)
         if name is None:
-            known = [
-                *design.tests,
-                *(column for column, block in zip(design.columns, design.subjects, strict=True) if not block),
-            ]
+            known = [*design.tests, *_tested(design)]
             word = re.split(r"\s[+-]\s", text[position:])[0].strip()
             raise InputError(f"contrast {text!r} names {word!r}{nearest(word, known)}; the design has {known}")
         weights[design.columns.index(name)] += -size if sign.group(1) == "-" else size

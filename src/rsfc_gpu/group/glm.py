@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from rsfc_gpu.backend import Backend, select_backend
 from rsfc_gpu.errors import InputError
@@ -170,9 +171,7 @@ def fit(
     Friston et al. 2002, NeuroImage 16:484-512; Glaser and Friston 2007, in Statistical Parametric Mapping, chapter 10.
     Agrees with SPM12.
     """
-    backend = select_backend("cpu") if backend is None else backend
-    samples, voxels = read_samples(maps, design.rows, design.n_table_rows, mask, affine)
-    return _fit(samples, voxels, design, backend)
+    return fit_many({"": maps}, design, mask=mask, affine=affine, backend=backend)[""]
 
 
 def fit_many(
@@ -185,7 +184,13 @@ def fit_many(
 ) -> dict[str, Fit]:
     """One fit per name, such as one per seed, of the same design; parameters as in `fit`."""
     backend = select_backend("cpu") if backend is None else backend
-    return {name: fit(each, design, mask=mask, affine=affine, backend=backend) for name, each in maps.items()}
+    fits = {}
+    # Matrices of a hundred rows: more BLAS threads than one only wait for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for name, each in maps.items():
+            samples, voxels = read_samples(each, design.rows, design.n_table_rows, mask, affine)
+            fits[name] = _fit(samples, voxels, design, backend)
+    return fits
 
 
 def _fit(samples: F32, voxels: Mask, design: Design, backend: Backend) -> Fit:

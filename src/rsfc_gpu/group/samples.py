@@ -44,8 +44,9 @@ def read_samples(
     grid = Mask(np.ones(first.shape, dtype=bool), grid_affine)
     search = grid if mask is None else _search_volume(mask, grid)
     index = search.index
-    values = _take(first, index)
-    index = index[_usable(values, integer)]
+    index = index[_usable(first.ravel(order="F")[index], integer)]
+    # The same voxels in C order, so that an array stored that way is read where it stands.
+    c_index = np.ravel_multi_index(np.unravel_index(index, grid.shape, order="F"), grid.shape)
     samples = np.empty((len(rows), len(index)), dtype=np.float32)
     valid = np.ones(len(index), dtype=bool)
     varies = np.zeros(len(index), dtype=bool)
@@ -53,7 +54,8 @@ def read_samples(
         image, integer, row_affine = _load(maps, int(row), affine)
         if position and (image.shape != grid.shape or row_affine is not grid_affine):
             check_same_grid(f"map {row}{_named(maps, row)}", _Placed(image.shape, row_affine), "the first", grid)
-        values = _take(image, index)
+        fortran = image.flags.f_contiguous
+        values = image.ravel(order="F").take(index) if fortran else image.ravel().take(c_index)
         valid &= _usable(values, integer)
         samples[position] = values
         varies |= samples[position] != samples[0]
@@ -105,15 +107,6 @@ def _search_volume(mask: MaskSource, grid: Mask) -> Mask:
         mask = Mask.from_array(np.asarray(mask), grid.affine)
     check_same_grid("the mask", mask, "the maps", grid)
     return mask
-
-
-def _take(volume: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
-    """The values at flat Fortran-order positions, without copying a volume stored in C order."""
-    if volume.flags.c_contiguous and not volume.flags.f_contiguous:
-        x, y, z = np.unravel_index(index, volume.shape, order="F")
-        index = np.ravel_multi_index((x, y, z), volume.shape)
-        return volume.ravel()[index]
-    return volume.ravel(order="F")[index]
 
 
 def _usable(values: NDArray[Any], integer: bool) -> NDArray[np.bool_]:
