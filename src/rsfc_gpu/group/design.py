@@ -89,7 +89,7 @@ def assemble(
         warnings.warn(
             f"constant within subjects, and so without effect beside the subject columns: {', '.join(absorbed)}",
             AbsorbedCovariateWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     width = len(columns)
     padded = {
