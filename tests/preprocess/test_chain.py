@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from rsfc_gpu.backend import select_backend
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.preprocess import (
     NormalisationError,
@@ -162,3 +163,33 @@ def test_named_slice_orders_and_files_are_taken(raw, result, backend, tmp_path: 
 def test_impossible_settings_are_refused(change: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         PreprocessSettings().replace(**change)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(raw) -> None:
+    one, three = (
+        preprocess(raw, SETTINGS.replace(voxel_mm=5.0), select_backend("cpu", threads=n), slice_times_s=TIMES_S)
+        for n in (1, 3)
+    )
+    np.testing.assert_array_equal(one.motion, three.motion)
+    np.testing.assert_array_equal(np.asarray(one.mean.dataobj), np.asarray(three.mean.dataobj))
+    np.testing.assert_allclose(np.asarray(one.image.dataobj), np.asarray(three.image.dataobj), atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "order", "tr_s"),
+    [
+        ("01_studyforrest_native_task/sub-02_task-oneback_run-1_bold.nii.gz", "ascending", 2.0),
+        ("02_rapidtide_native_rest/sub-RAPIDTIDETEST.nii.gz", "none", 1.5),
+    ],
+)
+def test_real_runs_arrive_in_the_brain(backend, reference_root: Path, name: str, order: str, tr_s: float) -> None:
+    result = preprocess(reference_root / "realdata" / name, PreprocessSettings(slice_timing=order), backend)
+    assert result.exclusion is None
+    assert result.warp.dice > 0.94
+    assert result.image.header.get_zooms()[3] == tr_s
+    # Cropped below, both lack part of the cerebellum; what the run has of the brain is bright.
+    mean = np.asarray(result.normalised_mean.dataobj)
+    brain = brain_mask(3.0).T
+    assert (mean[brain] > 0).mean() > 0.85
+    assert np.median(mean[brain]) > 3.0 * np.median(mean[~brain])

@@ -31,6 +31,7 @@ CUTOFF_MM = 25.0  # half period of the finest cosine, to the nearest whole numbe
 AFFINE_STEPS = 32
 RIGID_STEPS = 6
 WARP_STEPS = 8
+WARP_STOP_MM = 0.01  # root mean square change of the displacement
 #: Zooms of the ICBM brain against an average one along x, y, z, and the SD of their logarithms and of shears.
 ICBM_ZOOMS, ZOOM_SD, SHEAR_SD = (1.07, 1.05, 1.11), 0.07, 0.03
 #: Weight of the squared Laplacian of the displacement, per mm. SPM's EPI template bears warps that are freer than the
@@ -214,7 +215,11 @@ def fit_cosines(
         right *= weight
         normal[range(n), range(n)] += penalty
         right[:n] -= penalty * coefficients.ravel()
-        coefficients = coefficients + solve(normal, right, assume_a="pos")[:n].reshape(coefficients.shape)
+        change = solve(normal, right, assume_a="pos")[:n].reshape(coefficients.shape)
+        coefficients = coefficients + change
+        # The cosines are orthonormal over the voxels of the box.
+        if np.sqrt((change**2).sum() / np.prod(basis.shape)) < WARP_STOP_MM:
+            break
     return coefficients
 
 

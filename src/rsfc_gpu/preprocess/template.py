@@ -56,8 +56,10 @@ def default_template(backend: Backend) -> tuple[NDArray[np.float32], NDArray[np.
     """EPI-contrast template (Z, Y, X) at 2 mm and its affine; made once, then read from the cache folder.
 
     The tissue maps, weighted by their brightness in an EPI and smoothed 8 mm. Signal loss beside air-filled
-    sinuses is not modelled. Its space is that of the ICBM152 maps, which differs from that of SPM's EPI.nii
-    by a shift of (1.0, 0.7, -1.0) mm and a pitch of 2.2 degrees.
+    sinuses is not modelled. Its space is that of the ICBM152 maps, not that of SPM's EPI.nii: with the same
+    stiffness, two real runs were placed 2.3 and 2.7 mm apart by the two templates over the brain, and 1.8 and 2.3 mm
+    in the amygdala; most of it is a pitch of 2 degrees and a shift of (-0.9, 0.4, -1.2) mm. A study that is to be
+    compared with one that used EPI.nii should name that file as its template.
     """
     path = cache_folder() / _CACHE_NAME
     if path.is_file():
