@@ -1,0 +1,58 @@
+"""Synthetic cohorts with planted truth, in BIDS form.
+
+`simulate_cohort` writes a study: patients before and after treatment, controls once, with known connectivity effects,
+known faults, and the participants' tables. Effects are in the BOLD series, beneath noise, drift, physiology and motion;
+a program finds them only if its cleaning, its maps and its statistics work.
+
+The dataset is a BIDS derivative, already in MNI space::
+
+    dataset_description.json    DatasetType derivative
+    participants.tsv, .json     one row per participant; group (MDD, HC), age, sex, clinical columns, medication,
+                                reason_for_leaving (a treated patient without images; n/a for everybody else)
+    phenotype/hamd17.tsv, .json one row per patient and visit: participant_id, session_id (ses-baseline, ses-day13,
+                                ses-day19), hamd17; n/a where the score is missing
+    tpl-MNI152NLin6Asym/        masks on the grid of the runs, the same for all:
+        tpl-MNI152NLin6Asym_label-WM_mask.nii.gz, ..._label-CSF_mask.nii.gz, ..._desc-brain_mask.nii.gz
+    sub-MDD001/ses-baseline/func/                   patients: also ses-day13; controls (sub-HC001): ses-baseline
+        sub-MDD001_ses-baseline_task-rest_space-MNI152NLin6Asym_desc-preproc_bold.nii.gz, .json (RepetitionTime)
+        sub-MDD001_ses-baseline_task-rest_space-MNI152NLin6Asym_desc-brain_mask.nii.gz
+        rp_sub-MDD001_ses-baseline_task-rest.txt    (T, 6) as SPM12 writes it: mm, then radians
+    planted.tsv                 the truth: one row per effect and association
+    planted_faults.tsv          what is wrong with which run, and what a study should do about it
+    planted_z.tsv               true Fisher z at the centre of every effect, by scan
+    README, .bidsignore
+
+Columns of planted.tsv: name; kind (patients-controls, time, responders-nonresponders, interaction, association-day13,
+association-day19); seed; region; x, y, z in mm; fwhm_mm of the Gaussian profile; sign; d with its meaning in d_is and
+the SD of z that it is measured in; r for associations.
+
+Columns of planted_faults.tsv: fault (motion, damaged file, missing covariate, region without signal), participant_id,
+session_id, file, expected. The faulty are not among the analysed.
+
+The images are as smooth as data with a point spread of 6 mm after smoothing with 6 mm. The seeds' signals are put in
+afterwards, so that subdivisions of a few voxels keep their own.
+"""
+
+from __future__ import annotations
+
+from rsfc_gpu.simulate.anatomy import Anatomy, build_anatomy
+from rsfc_gpu.simulate.bold import SimulatedRun, simulate_run
+from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, plan_cohort
+from rsfc_gpu.simulate.dataset import Truth, planted_truth, simulate_cohort
+from rsfc_gpu.simulate.effects import Effect, planted_effects
+
+__all__ = [
+    "Anatomy",
+    "Cohort",
+    "CohortSettings",
+    "Effect",
+    "Scan",
+    "SimulatedRun",
+    "Truth",
+    "build_anatomy",
+    "plan_cohort",
+    "planted_effects",
+    "planted_truth",
+    "simulate_cohort",
+    "simulate_run",
+]

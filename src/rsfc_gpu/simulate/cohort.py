@@ -1,0 +1,242 @@
+"""A whole cohort: who is scanned, and how strong each planted connection is in each scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.simulate.anatomy import F32, Anatomy, build_anatomy
+from rsfc_gpu.simulate.bold import SimulatedRun, observed_sd, simulate_run
+from rsfc_gpu.simulate.effects import D_MEANING, Level, planted_association, planted_effects
+from rsfc_gpu.simulate.participants import CONTROL, RESPONDER, VISITS, People, draw_people
+
+BLOB_FWHM_MM = 16.0
+SESSIONS = ("ses-baseline", "ses-day13")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortSettings:
+    """What a simulated cohort looks like.
+
+    Attributes
+    ----------
+    effects : "clear", "paper" or "none"; see `effects.Effect.d`.
+    grid_mm : voxel edge; 4 gives 46 x 55 x 46 voxels, 3 gives 61 x 73 x 61.
+    n_volumes : per run, at 2 s.
+    participants : analysed patients and controls together; None is the study's 39 + 45.
+    faults : plant what a study has to notice: motion, a damaged file, a missing covariate, a lost region.
+    seed : of all random numbers.
+    """
+
+    effects: Level = "clear"
+    grid_mm: float = 4.0
+    n_volumes: int = 110
+    participants: int | None = None
+    faults: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.effects not in get_args(Level):
+            raise InputError(f"effects = {self.effects!r}: expected one of {', '.join(get_args(Level))}")
+        if not 2 <= self.grid_mm <= 5:
+            raise InputError(f"grid_mm = {self.grid_mm!r}: expected 2 to 5 mm; a seed needs voxels")
+        if not 100 <= self.n_volumes <= 2000:
+            raise InputError(
+                f"n_volumes = {self.n_volumes!r}: expected 100 to 2000; fewer leave too little to correlate"
+            )
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed!r}: must not be negative")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One session of one participant: `row` in the table of people, `session` 0 or 1, its ids and its motion."""
+
+    row: int
+    session: int
+    participant_id: str
+    session_id: str
+    mean_fd_mm: float
+    excursion_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """A cohort before any image is made.
+
+    Attributes
+    ----------
+    settings : what it was made from.
+    people : participants, their scores.
+    scans : in order of participants.
+    true_z : (scans, effects) Fisher z planted at the centre of each effect.
+    """
+
+    settings: CohortSettings
+    people: People
+    scans: tuple[Scan, ...]
+    true_z: NDArray[np.float64]
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        return build_anatomy(self.settings.grid_mm)
+
+    @cached_property
+    def blobs(self) -> tuple[F32, NDArray[np.int64]]:
+        """(E, V) profile of each effect, height 1, and the voxel (E,) of its centre."""
+        return self.anatomy.blobs([effect.xyz_mm for effect in planted_effects()], BLOB_FWHM_MM)
+
+    def simulate(self, scan: Scan) -> SimulatedRun:
+        """The run of one scan; it depends on the settings and on the scan alone, not on what was made before."""
+        z_maps = np.zeros((len(self.anatomy.seeds), len(self.anatomy.brain)), dtype=np.float32)
+        z = self.true_z[self.scans.index(scan)]
+        for effect, blob, size in zip(planted_effects(), self.blobs[0], z, strict=True):
+            z_maps[self.anatomy.seeds.names.index(effect.seed)] += np.float32(size) * blob
+        return simulate_run(
+            self.anatomy,
+            z_maps,
+            np.random.default_rng([self.settings.seed, 1 + scan.row, scan.session]),
+            n_volumes=self.settings.n_volumes,
+            mean_fd_mm=scan.mean_fd_mm,
+            excursion_mm=scan.excursion_mm,
+        )
+
+
+def plan_cohort(settings: CohortSettings) -> Cohort:
+    """The cohort of `settings`: people, scans and true connectivity; no image yet.
+
+    Raises
+    ------
+    InputError : fewer than 12 participants.
+    """
+    rng = np.random.default_rng([settings.seed, 0, 0])
+    people = draw_people(rng, settings.participants, settings.faults)
+    number = {CONTROL: 0, "patient": 0}
+    ids = []
+    for response in people.table["response"]:
+        group = CONTROL if response == CONTROL else "patient"
+        number[group] += 1
+        ids.append(f"sub-{'HC' if group == CONTROL else 'MDD'}{number[group]:03d}")
+    people.table.insert(0, "participant_id", ids)
+    scans = tuple(_scans(rng, people.table))
+    return Cohort(settings, people, scans, _true_z(settings, people, scans))
+
+
+def _scans(rng: np.random.Generator, table: pd.DataFrame) -> Iterator[Scan]:
+    for row in table.index[table["fate"] != "left"]:
+        person = table.loc[row]
+        sessions = SESSIONS[:1] if person["response"] == CONTROL else SESSIONS
+        bad = int(rng.integers(len(sessions)))
+        for session, session_id in enumerate(sessions):
+            fd_mm = float(person["fd_mm"] * rng.uniform(0.85, 1.15))
+            excursion_mm = float(rng.uniform(2.6, 4.0)) if person["fate"] == "moved" and session == bad else 0.0
+            yield Scan(int(row), session, str(person["participant_id"]), session_id, fd_mm, excursion_mm)
+
+
+def _true_z(settings: CohortSettings, people: People, scans: tuple[Scan, ...]) -> NDArray[np.float64]:
+    """(scans, effects): group means by the effect size, and the part that goes with the clinical course."""
+    sd = observed_sd(settings.n_volumes)
+    response = people.table["response"].to_numpy()
+    patient = response != CONTROL
+    responder = response == RESPONDER
+    association = planted_association(settings.effects)
+    z = np.zeros((len(people.table), 2, len(planted_effects())))
+    for column, effect in enumerate(planted_effects()):
+        d = effect.d(settings.effects)
+        if effect.kind == "patients-controls":
+            within = sd
+            if association is not None and association.effect == effect.name:
+                part = _clinical_part(people, association.day13, association.day19, association.medication)
+                explained = float(part[_analysed(people)].var())
+                patients_sd = sd / math.sqrt(1 - explained)
+                z[patient, :, column] += patients_sd * part[patient, None]
+                n_patients, n_controls = int((_analysed(people)).sum()), int((~patient).sum())
+                within = math.sqrt((n_patients * patients_sd**2 + n_controls * sd**2) / (n_patients + n_controls))
+            z[patient, :, column] += d * within
+        elif effect.kind == "responders-nonresponders":
+            z[responder, :, column] = d * sd / 2
+            z[patient & ~responder, :, column] = -d * sd / 2
+        elif effect.kind == "time":
+            z[patient, 1, column] = d * sd * math.sqrt(2)
+        else:
+            z[responder, 1, column] = d * sd * math.sqrt(2) / 2
+            z[patient & ~responder, 1, column] = -d * sd * math.sqrt(2) / 2
+    return np.array([z[scan.row, scan.session] for scan in scans])
+
+
+def _analysed(people: People) -> NDArray[np.bool_]:
+    """(n,) patients that are analysed."""
+    return np.asarray((people.table["fate"] == "analysed") & (people.table["response"] != CONTROL))
+
+
+def _clinical_part(people: People, day13: float, day19: float, medication: float) -> NDArray[np.float64]:
+    """(n,) the part of connectivity, in SDs of it, that follows reduction and medication load; 0 for everybody else.
+
+    Weights are such that its correlation with the three, noise added, is the one asked for in the analysed patients.
+    """
+    at = np.flatnonzero(_analysed(people))
+    known = np.column_stack([people.reduction[at], people.table["medication_load"].to_numpy(dtype=float)[at]])
+    known = (known - known.mean(axis=0)) / known.std(axis=0)
+    weights = np.linalg.lstsq(known.T @ known / len(at), np.array([day13, day19, medication]), rcond=None)[0]
+    part = np.zeros(len(people.table))
+    part[at] = known @ weights
+    return part
+
+
+def effects_table(cohort: Cohort) -> pd.DataFrame:
+    """planted.tsv: one row per effect and per association, with its true size; no row at the level `none`."""
+    level = cohort.settings.effects
+    sd = observed_sd(cohort.settings.n_volumes)
+    where = cohort.anatomy.voxels_mm()[cohort.blobs[1]]
+    rows = []
+    for effect, centre in zip(planted_effects(), where, strict=True):
+        change = effect.kind in ("time", "interaction")
+        row = {
+            "name": effect.name,
+            "kind": effect.kind,
+            "seed": effect.seed,
+            "region": effect.region,
+            "x": centre[0],
+            "y": centre[1],
+            "z": centre[2],
+            "fwhm_mm": BLOB_FWHM_MM,
+            "sign": effect.sign,
+            "d": round(effect.d(level), 4),
+            "d_is": D_MEANING[effect.kind],
+            "sd_of_z": round(sd * (math.sqrt(2) if change else 1.0), 4),
+            "r": None,
+        }
+        rows.append(row)
+    if level == "none":
+        return pd.DataFrame(columns=list(rows[0]))
+    return pd.DataFrame(rows + _association_rows(cohort, rows))
+
+
+def _association_rows(cohort: Cohort, effects: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Correlation of true baseline connectivity, noise counted, with each reduction rate, for two effects."""
+    association = planted_association(cohort.settings.effects)
+    noise = observed_sd(cohort.settings.n_volumes)
+    analysed = _analysed(cohort.people)
+    baseline = [i for i, scan in enumerate(cohort.scans) if scan.session == 0 and analysed[scan.row]]
+    people = [cohort.scans[i].row for i in baseline]
+    rows = []
+    for column, effect in enumerate(planted_effects()):
+        associated = association is not None and effect.name == association.effect
+        if not associated and effect.kind != "responders-nonresponders":
+            continue
+        true = cohort.true_z[baseline, column]
+        for visit, reduction in zip(VISITS[1:], cohort.people.reduction[people].T, strict=True):
+            r = np.cov(true, reduction, ddof=0)[0, 1] / math.sqrt((true.var() + noise**2) * reduction.var())
+            name = f"{effect.name}_reduction-{visit}"
+            rows.append({**effects[column], "name": name, "kind": f"association-{visit}", "d": None, "r": round(r, 4)})
+            rows[-1]["d_is"] = "r: correlation of z at baseline with the reduction rate of HAMD-17, analysed patients"
+            rows[-1]["sign"] = int(np.sign(r))
+    return rows

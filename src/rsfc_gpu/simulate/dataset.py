@@ -1,0 +1,278 @@
+"""A simulated cohort on disk, as a BIDS dataset in MNI space; the layout is in the package's docstring."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+import rsfc_gpu
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import replacing, write_text
+from rsfc_gpu.images.mask import Mask
+from rsfc_gpu.images.nifti import save_volume
+from rsfc_gpu.simulate.anatomy import SPACE
+from rsfc_gpu.simulate.bold import TR_S, SimulatedRun
+from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, effects_table, plan_cohort
+from rsfc_gpu.simulate.effects import planted_effects
+from rsfc_gpu.simulate.participants import CONTROL, VISITS
+
+TASK = "rest"
+LOST_RADIUS_MM = 20.0  # of the region without signal around one amygdala
+KEPT_OF_FILE = 0.6  # of the bytes of the damaged file
+_FAULTS = {
+    "moved": ("motion", "run left out: a translation beyond 2 mm; the patient with it"),
+    "damaged": ("damaged file", "run reported as failed: the file ends early; the patient left out with it"),
+    "no-age": ("missing covariate", "participant left out of every model with age"),
+    "no-seed": ("region without signal", "run left out: right seeds are not covered"),
+}
+_COLUMNS: dict[str, dict[str, object]] = {
+    "group": {"Description": "Diagnosis", "Levels": {"MDD": "major depressive disorder", "HC": "healthy control"}},
+    "age": {"Description": "Age", "Units": "years"},
+    "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
+    "education_years": {"Description": "Education", "Units": "years"},
+    "bmi": {"Description": "Body mass index", "Units": "kg/m^2"},
+    "illness_months": {"Description": "Duration of illness", "Units": "months"},
+    "onset_age": {"Description": "Age at the first episode", "Units": "years"},
+    "first_episode": {"Description": "Whether this is the first episode", "Levels": {"yes": "yes", "no": "no"}},
+    "psychiatric_comorbidity": {"Description": "Any other psychiatric diagnosis", "Levels": {"yes": "yes", "no": "no"}},
+    "medication_load": {"Description": "Medication load index: sum over drugs of a weight for the dose"},
+    "ssri": {"Description": "Selective serotonin reuptake inhibitor"},
+    "snri": {"Description": "Serotonin-norepinephrine reuptake inhibitor"},
+    "nassa": {"Description": "Noradrenergic and specific serotonergic antidepressant"},
+    "tricyclic": {"Description": "Tricyclic antidepressant"},
+    "other_antidepressant": {"Description": "Any other antidepressant"},
+    "two_antidepressants": {"Description": "Two antidepressants rather than one"},
+    "lithium": {"Description": "Lithium"},
+    "antipsychotics": {"Description": "Antipsychotics"},
+    "benzodiazepines": {"Description": "Benzodiazepines"},
+    "reason_for_leaving": {
+        "Description": "Why a treated patient has no images to analyse; n/a for everybody else",
+        "Levels": {
+            "did not complete six infusions": "fewer than six infusions of ketamine",
+            "no MRI": "treated, but not scanned at both visits",
+        },
+    },
+}
+_HAMD17 = {
+    "MeasurementToolMetadata": {"Description": "Hamilton Depression Rating Scale, 17 items"},
+    "session_id": {
+        "Description": "Visit",
+        "Levels": {
+            "ses-baseline": "before treatment",
+            "ses-day13": "after six infusions",
+            "ses-day19": "follow-up, without images",
+        },
+    },
+    "hamd17": {"Description": "Total score; n/a where it was not taken", "Units": "points, 0 to 52"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What was planted in a dataset.
+
+    Attributes
+    ----------
+    effects : as planted.tsv.
+    faults : as planted_faults.tsv.
+    connectivity : as planted_z.tsv.
+    """
+
+    effects: pd.DataFrame
+    faults: pd.DataFrame
+    connectivity: pd.DataFrame
+
+
+def simulate_cohort(
+    out: str | Path,
+    settings: CohortSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    jobs: int | None = None,
+) -> Truth:
+    """Write the dataset of a cohort to `out` and return what was planted in it.
+
+    Parameters
+    ----------
+    out : a folder that does not exist or is empty.
+    progress : called with the number of runs written and of all runs, from several threads in turn.
+    jobs : runs made at the same time; None is every processor that this process may use. The bytes do not depend on it.
+
+    Raises
+    ------
+    InputError : `out` holds something, or the settings ask for fewer than 12 participants.
+    ResourceError : the folder cannot be written, or an atlas or template is not installed.
+    """
+    root = Path(out)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(f"{root} is not an empty folder: give another, or remove it first")
+    cohort = plan_cohort(settings or CohortSettings())
+    truth = planted_truth(cohort)
+    _write_tables(root, cohort, truth)
+    _write_templates(root, cohort)
+    done, lock = 0, threading.Lock()
+
+    def one_scan(scan: Scan) -> None:
+        nonlocal done
+        write_scan(root, cohort, scan)
+        with lock:
+            done += 1
+            if progress:
+                progress(done, len(cohort.scans))
+
+    cohort.blobs  # noqa: B018 - made here once, before threads ask for it
+    # Threads suffice: drawing numbers, products and compression all release the interpreter's lock.
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="rsfc-simulate") as pool,
+    ):
+        for _ in pool.map(one_scan, cohort.scans):
+            pass
+    return truth
+
+
+def planted_truth(cohort: Cohort) -> Truth:
+    """The tables of what a cohort carries."""
+    table, rows = cohort.people.table, []
+    for scan in cohort.scans:
+        fate = str(table.loc[scan.row, "fate"])
+        if fate not in _FAULTS or (fate == "moved" and not scan.excursion_mm):
+            continue
+        if fate == "damaged" and scan.session == 0:
+            continue
+        fault, expected = _FAULTS[fate]
+        ids = {"participant_id": scan.participant_id, "session_id": scan.session_id}
+        rows.append({"fault": fault, **ids, "file": _prefix(scan) + _BOLD, "expected": expected})
+    faults = pd.DataFrame(rows, columns=["fault", "participant_id", "session_id", "file", "expected"])
+    connectivity = pd.DataFrame(cohort.true_z.round(6), columns=[effect.name for effect in planted_effects()])
+    connectivity.insert(0, "participant_id", [scan.participant_id for scan in cohort.scans])
+    connectivity.insert(1, "session_id", [scan.session_id for scan in cohort.scans])
+    return Truth(effects_table(cohort), faults, connectivity)
+
+
+_BOLD = f"space-{SPACE}_desc-preproc_bold.nii.gz"
+
+
+def _prefix(scan: Scan) -> str:
+    """Path of a scan's files inside the dataset, up to the entity that differs between them."""
+    ids = f"{scan.participant_id}/{scan.session_id}/func"
+    return f"{ids}/{scan.participant_id}_{scan.session_id}_task-{TASK}_"
+
+
+def write_scan(root: Path, cohort: Cohort, scan: Scan) -> None:
+    """Write the files of one scan; planted damage is done here."""
+    run = cohort.simulate(scan)
+    brain = cohort.anatomy.brain
+    fate = cohort.people.table.loc[scan.row, "fate"]
+    if fate == "no-seed":
+        _lose_region(run)
+    path = root / (_prefix(scan) + _BOLD)
+    # Volumes with x fastest, one after the other, is what the file holds: no copy on the way.
+    save_volume(path, np.moveaxis(brain.put(run.samples), 0, -1), brain.affine, tr_s=run.tr_s)
+    if fate == "damaged" and scan.session == 1:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(KEPT_OF_FILE * len(whole))])
+    sidecar = {
+        "TaskName": TASK,
+        "RepetitionTime": run.tr_s,
+        "SkullStripped": True,
+        "SpatialReference": SPACE,
+        "Description": "Simulated; realigned, normalised and smoothed.",
+    }
+    _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
+    _write_mask(path.with_name(path.name.replace("desc-preproc_bold", "desc-brain_mask")), brain)
+    with replacing(path.with_name(f"rp_{scan.participant_id}_{scan.session_id}_task-{TASK}.txt")) as temporary:
+        np.savetxt(temporary, run.motion, fmt="%16.7e", delimiter="")
+
+
+def _lose_region(run: SimulatedRun) -> None:
+    """Hold the voxels around the right amygdala at their first value: a region that carries no signal."""
+    anatomy = run.anatomy
+    at = anatomy.seeds.within(anatomy.brain)[0][anatomy.seeds.names.index("LBright")]
+    where = anatomy.voxels_mm()
+    lost = np.linalg.norm(where - where[at].mean(axis=0), axis=1) <= LOST_RADIUS_MM
+    run.samples[:, lost] = run.samples[0, lost]
+
+
+def _write_tables(root: Path, cohort: Cohort, truth: Truth) -> None:
+    table = cohort.people.table
+    people = pd.DataFrame({"participant_id": table["participant_id"]})
+    people["group"] = np.where(table["response"] == CONTROL, "HC", "MDD")
+    for column in _COLUMNS:
+        if column != "group":
+            people[column] = table[column]
+    people.loc[table["fate"] == "no-age", "age"] = np.nan
+    _write_tsv(root / "participants.tsv", people)
+    ids = {"participant_id": {"Description": "Participant"}}
+    _write_json(root / "participants.json", {**ids, **_COLUMNS})
+    patients = np.flatnonzero(table["response"] != CONTROL)
+    visits = pd.DataFrame(
+        {
+            "participant_id": np.repeat(table["participant_id"].to_numpy()[patients], len(VISITS)),
+            "session_id": [f"ses-{visit}" for visit in VISITS] * len(patients),
+            "hamd17": cohort.people.scores[patients].ravel(),
+        }
+    )
+    _write_tsv(root / "phenotype" / "hamd17.tsv", visits)
+    _write_json(root / "phenotype" / "hamd17.json", {**ids, **_HAMD17})
+    for name, truth_table in (
+        ("planted", truth.effects),
+        ("planted_faults", truth.faults),
+        ("planted_z", truth.connectivity),
+    ):
+        _write_tsv(root / f"{name}.tsv", truth_table)
+    description = {
+        "Name": "Simulated cohort with planted connectivity effects",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {"Name": "rsfc-gpu simulate", "Version": rsfc_gpu.__version__, "Settings": asdict(cohort.settings)}
+        ],
+    }
+    _write_json(root / "dataset_description.json", description)
+    write_text(root / ".bidsignore", "planted*.tsv\n**/rp_*.txt\ntpl-*/\n")
+    write_text(
+        root / "README",
+        "A simulated study: no person was scanned.\n"
+        "planted.tsv lists the effects in the images, planted_faults.tsv what is wrong with some of them,\n"
+        f"planted_z.tsv the true connectivity of every scan. Runs have {cohort.settings.n_volumes} volumes,\n"
+        f"one every {TR_S:g} s, in {SPACE}; motion parameters are in rp_*.txt (mm, radians).\n",
+    )
+
+
+def _write_templates(root: Path, cohort: Cohort) -> None:
+    """The masks of tissues, which are the same for all runs."""
+    anatomy = cohort.anatomy
+    start = f"tpl-{SPACE}/tpl-{SPACE}"
+    _write_mask(root / f"{start}_label-WM_mask.nii.gz", anatomy.white_matter)
+    _write_mask(root / f"{start}_label-CSF_mask.nii.gz", anatomy.csf)
+    _write_mask(root / f"{start}_desc-brain_mask.nii.gz", anatomy.brain)
+
+
+def _write_mask(path: Path, mask: Mask) -> None:
+    save_volume(path, mask.inside.astype(np.uint8), mask.affine)
+
+
+def _write_tsv(path: Path, table: pd.DataFrame) -> None:
+    """Tab-separated, n/a where there is nothing; whole numbers without a decimal point."""
+    text = table.astype(object).map(_cell).to_csv(sep="\t", index=False, lineterminator="\n")
+    write_text(path, text)
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "n/a"
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _write_json(path: Path, content: object) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")
