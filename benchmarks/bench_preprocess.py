@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -106,6 +107,7 @@ def measure(path: Path, backend: Backend, repeats: int) -> dict[str, Any]:
         "floor_s": round(medians["decode"] + medians["floor: write the result once"], 3),
         "spm12_under_octave_s": 307,  # the same steps on two cores, measured once
         "device": backend.device,
+        "load_average": round(os.getloadavg()[0], 1),  # near the number of threads where nothing else ran
         "python": platform.python_version(),
         "numpy": np.__version__,
     }

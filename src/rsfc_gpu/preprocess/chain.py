@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.backend import Backend
+from rsfc_gpu.backend.rigid import RigidFits
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.preprocess.normalise import fit_warp
 from rsfc_gpu.preprocess.realign import (
@@ -146,36 +147,43 @@ def preprocess(
     volumes, affine, tr_s = _simultaneous(image, settings, backend, slice_times_s, tr_s)
     fits = estimate_motion(volumes, affine, backend)
     if not fits.converged.all():
-        raise InputError(
-            f"realignment failed: {_failed_volumes(fits.converged, fits.samples, settings.discard_volumes)}"
-        )
+        raise InputError(f"realignment failed: {_failed_volumes(fits, settings.discard_volumes)}")
     motion = motion_parameters(fits.matrices)
     realigned = None if settings.single_interpolation else volumes
     mean = reslice(volumes, fits.matrices, affine, backend, out=realigned)
-    mean_image = to_image(mean, affine)
     reason = exclusion_reason(motion, maximum_mm=settings.maximum_mm, maximum_degrees=settings.maximum_degrees)
     if reason is not None:
-        return Preprocessed(motion, mean_image, reason)
-    warp = fit_warp(mean, affine, settings.template, stiffness=settings.stiffness, backend=backend)
-    if not warp.dice >= settings.minimum_dice:
-        raise NormalisationError(
-            f"normalisation failed: Dice with the MNI brain is {warp.dice:.2f}, not {settings.minimum_dice:g}; "
-            "look at the mean image: orientation in the header, field of view, signal loss",
-            mean_image,
-            warp,
-        )
+        return Preprocessed(motion, to_image(mean, affine), reason)
+    warp = _checked_warp(mean, affine, settings, backend)
+    maps = voxel_maps(fits.matrices, affine) if settings.single_interpolation else identity_maps(len(volumes))
     points = warp.voxel_positions(affine, settings.voxel_mm)
     normalised = np.empty((len(volumes), *points.shape[:3]), dtype=np.float32)
     normalised_mean = backend.resample(
         volumes,
         points,
-        voxel_maps(fits.matrices, affine) if settings.single_interpolation else identity_maps(len(volumes)),
+        maps,
         degree=4 if settings.single_interpolation else 1,
         fwhm_voxels=np.full(3, settings.fwhm_mm / settings.voxel_mm),
         out=normalised,
     )
     box = box_affine(settings.voxel_mm)
-    return Preprocessed(motion, mean_image, None, to_image(normalised, box, tr_s), to_image(normalised_mean, box), warp)
+    image_out, mean_out = to_image(normalised, box, tr_s), to_image(normalised_mean, box)
+    return Preprocessed(motion, to_image(mean, affine), None, image_out, mean_out, warp)
+
+
+def _checked_warp(
+    mean: NDArray[np.float32], affine: NDArray[np.float64], settings: PreprocessSettings, backend: Backend
+) -> Warp:
+    """The warp of the mean image, or a NormalisationError where it missed the brain."""
+    warp = fit_warp(mean, affine, settings.template, stiffness=settings.stiffness, backend=backend)
+    if not warp.dice >= settings.minimum_dice:
+        raise NormalisationError(
+            f"normalisation failed: Dice with the MNI brain is {warp.dice:.2f}, expected {settings.minimum_dice:g} "
+            "or more; look at the mean image: orientation in the header, field of view, signal loss",
+            to_image(mean, affine),
+            warp,
+        )
+    return warp
 
 
 def _simultaneous(
@@ -207,9 +215,9 @@ def _simultaneous(
     return shift_slices(run, times, tr_s, None, backend), run.affine, tr_s
 
 
-def _failed_volumes(converged: NDArray[np.bool_], samples: NDArray[np.int64], discarded: int) -> str:
-    failed = np.flatnonzero(~converged)
+def _failed_volumes(fits: RigidFits, discarded: int) -> str:
+    failed = np.flatnonzero(~fits.converged)
     shown = ", ".join(str(discarded + t + 1) for t in failed[:10]) + (", ..." if len(failed) > 10 else "")
-    lost = int((samples[failed] < MINIMUM_SAMPLES).sum())
+    lost = int((fits.samples[failed] < MINIMUM_SAMPLES).sum())
     reason = f"; {lost} of them overlap the reference in fewer than {MINIMUM_SAMPLES} samples" if lost else ""
-    return f"{len(failed)} of {len(converged)} volumes did not converge (number {shown}, counted from 1){reason}"
+    return f"{len(failed)} of {len(fits.converged)} volumes did not converge (number {shown}, counted from 1){reason}"
