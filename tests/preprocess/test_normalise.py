@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rsfc_gpu.backend.rigid import rigid_matrix
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.preprocess import Warp, normalise
 from rsfc_gpu.preprocess.normalise import _affine_derivatives, affine_matrix
@@ -94,6 +95,19 @@ def test_a_known_warp_is_recovered(backend, seed: int) -> None:
         wanted = np.linalg.norm(truth - centre, axis=-1) < 8.0
         reached = np.linalg.norm(anatomy.to_template(warp.source_mm(*BOX_AXES)) - centre, axis=-1) < 8.0
         assert 2 * (wanted & reached).sum() / (wanted.sum() + reached.sum()) > 0.75
+
+
+def test_it_does_not_matter_how_the_head_lay_in_the_scanner(backend) -> None:
+    """The same image with another origin and tilt in its header ends at the same voxels."""
+    values = mean_epi(Anatomy.random(3), backend).astype(np.float32)
+    placed = rigid_matrix([30.0, -20.0, 50.0, *np.radians([25.0, -10.0, 15.0])])
+    axes = tuple(axis[::4] for axis in BOX_AXES)
+    found = []
+    for affine in (NATIVE_AFFINE, placed @ NATIVE_AFFINE):
+        source_mm = normalise(nibabel.Nifti1Image(values, affine), backend=backend).source_mm(*axes)
+        to_voxel = np.linalg.inv(affine)
+        found.append(source_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3])
+    assert np.abs(found[0] - found[1])[brain_2mm()[::4, ::4, ::4]].max() < 0.1
 
 
 def test_an_identity_warp_reads_the_image_where_it_lies(backend) -> None:
