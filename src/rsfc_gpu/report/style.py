@@ -1,0 +1,140 @@
+"""The one look of every figure: size, fonts, colours that colour-blind readers tell apart, and how figures are saved.
+
+Figures are made with Matplotlib's objects and its Agg canvas: no window, no global figure, no user's own style.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import replacing
+
+SINGLE_MM, DOUBLE_MM = 89.0, 183.0  # widths of one and of two columns of a journal
+PRINT_DPI, PAGE_PX = 300, 1100
+
+INK, MUTED, RULE, PAPER = "#1a1a1a", "#666666", "#d0d0d0", "#ffffff"
+# Okabe and Ito's palette (2008): distinct with every kind of colour blindness, and in grey by their order here.
+BLUE, VERMILION, GREEN, SKY, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#CC79A7", "#E69F00"
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+MARKERS = ("o", "s", "^", "D", "v", "P")  # a second sign beside the colour
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # travels with Matplotlib: the same letters everywhere
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.2,
+    "text.parse_math": False,  # a dollar sign in somebody's label is a dollar sign
+    "axes.unicode_minus": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "rsfc_gpu",  # the same figure is the same file
+}
+
+_P = ParamSpec("_P")
+
+
+def styled(draw: Callable[_P, Any]) -> Callable[_P, Any]:
+    """The function `draw`, run under the look of this module, whatever the user's own Matplotlib settings are."""
+
+    @wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        from matplotlib import style
+
+        with style.context(["default", _RC]):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(width_mm: float, height_mm: float) -> Any:
+    """An empty Matplotlib figure of this size, on an Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@dataclass(frozen=True)
+class SavedFigure:
+    """A figure on disk, and as an image address for a page.
+
+    Attributes
+    ----------
+    png, svg : the files for print, 300 dots per inch and vectors.
+    data_uri : a PNG for the screen as a data: address.
+    width_px, height_px : of that image.
+    """
+
+    png: Path
+    svg: Path
+    data_uri: str
+    width_px: int
+    height_px: int
+
+
+@styled
+def save_figure(figure: Any, stem: Path) -> SavedFigure:
+    """Write `figure` as stem.png and stem.svg, each whole or not at all.
+
+    The bytes depend on the figure alone: no dates.
+
+    Raises
+    ------
+    ResourceError : the folder cannot be written or the disk is full.
+    """
+    png, svg = (stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg"))
+    with replacing(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=PRINT_DPI, metadata={"Software": None})
+    with replacing(svg) as temporary:
+        figure.savefig(temporary, format="svg", dpi=PRINT_DPI, metadata={"Date": None, "Creator": None})
+    return shown_image(png, svg)
+
+
+def shown_image(png: Path, svg: Path) -> SavedFigure:
+    """A figure that is on disk already, for a page: at most PAGE_PX pixels wide, so that the page stays small.
+
+    Raises
+    ------
+    InputError : `png` is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(png) as original:
+            image = original.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{png} is no readable PNG image: {error}") from error
+    if image.width > PAGE_PX:
+        image = image.resize((PAGE_PX, round(image.height * PAGE_PX / image.width)), Image.Resampling.LANCZOS)
+    screen = BytesIO()
+    image.quantize(256).save(screen, format="png")
+    uri = "data:image/png;base64," + base64.b64encode(screen.getvalue()).decode("ascii")
+    return SavedFigure(png, svg, uri, image.width, image.height)
+
+
+def unit(value: float, decimals: int = 2) -> str:
+    """A number for an axis or a note, with a true minus sign."""
+    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
