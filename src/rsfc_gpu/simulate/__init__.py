@@ -40,6 +40,7 @@ from rsfc_gpu.simulate.bold import SimulatedRun, simulate_run
 from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, plan_cohort
 from rsfc_gpu.simulate.dataset import Truth, planted_truth, simulate_cohort
 from rsfc_gpu.simulate.effects import Effect, planted_effects
+from rsfc_gpu.simulate.score import regions_touched, score_planted, summarise_score
 
 __all__ = [
     "Anatomy",
@@ -53,6 +54,9 @@ __all__ = [
     "plan_cohort",
     "planted_effects",
     "planted_truth",
+    "regions_touched",
+    "score_planted",
     "simulate_cohort",
     "simulate_run",
+    "summarise_score",
 ]
