@@ -42,7 +42,7 @@ def make_run(folder: Path, *, noise_outside: bool) -> rg.Run:
     brain[np.argsort(radius.ravel(), kind="stable")[:N_VOXELS]] = True
     brain = brain.reshape(SHAPE)
     base = np.where(brain, rng.uniform(600, 1200, SHAPE), 20.0 if noise_outside else 0.0)
-    sd = np.where(brain, 45.0 if noise_outside else 12.0, 12.0 if noise_outside else 0.0)
+    sd = np.where(brain, 28.0 if noise_outside else 12.0, 8.0 if noise_outside else 0.0)
     data = np.empty((*SHAPE, N_VOLUMES), dtype=np.int16, order="F")
     for t in range(N_VOLUMES):
         data[..., t] = base + sd * rng.standard_normal(SHAPE, dtype=np.float32)

@@ -1,0 +1,44 @@
+# Everything a person types. Each target installs what it needs into .venv.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: install demo test check check-all check-gpu bench-gpu bench clean
+
+install: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install  ## a BOLD run with a planted connection, mapped
+	$(RUN) docs/examples/one_run.py demo-output
+
+test: install  ## the tests, without the slow ones
+	$(RUN) -m pytest -q -m "not slow"
+
+check: install  ## what a change must pass
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+	$(RUN) -m pytest -q -m "not slow"
+
+check-all: install  ## `check`, with the slow tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+	$(RUN) -m pytest -q
+
+# On a machine with a GPU; needs python3 with numpy, scipy, numba, pandas, cupy and pytest only.
+check-gpu:
+	RSFC_REQUIRE_GPU=1 PYTHONPATH=src $(PYTHON) -m pytest -q tests/backend tests/denoise/test_dpabi_golden.py
+
+bench: install  ## one run and group inference, beside their floors
+	$(RUN) benchmarks/bench_run.py
+	$(RUN) -m pytest benchmarks/bench_group.py --benchmark-enable --benchmark-only -q
+
+clean:
+	rm -rf $(VENV) demo-output build dist
