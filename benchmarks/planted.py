@@ -174,7 +174,7 @@ def by_kind(cohorts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summed = table.groupby("kind", sort=False)[["planted", "found", "leaks", "false_clusters"]].sum()
     summed["found_share"] = summed["found"] / summed["planted"].where(summed["planted"] > 0)
     summed["mean_false_share"] = table.groupby("kind")["false_share"].mean()
-    return summed.reset_index().round(4).to_dict("records")
+    return summed.reset_index().round(4).astype(object).where(lambda cell: cell.notna(), None).to_dict("records")
 
 
 def alarms(cohorts: list[dict[str, Any]]) -> dict[str, Any]:

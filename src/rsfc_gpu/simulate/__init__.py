@@ -24,12 +24,13 @@ The dataset is a BIDS derivative, already in MNI space::
 
 Columns of planted.tsv: name; kind (patients-controls, time, responders-nonresponders, interaction, association-day13,
 association-day19); seed; region; x, y, z in mm; fwhm_mm of the Gaussian profile; sign; d with its meaning in d_is and
-the SD of z that it is measured in; r for associations.
+the SD of z that it is measured in; r, and r given the medication
+load, for associations.
 
 Columns of planted_faults.tsv: fault (motion, damaged file, missing covariate, region without signal), participant_id,
 session_id, file, expected. The faulty are not among the analysed.
 
-The images are as smooth as data with a point spread of 6 mm after smoothing with 6 mm. The seeds' signals are put in
+The images are as smooth as data with a point spread of 9 mm after smoothing with 8 mm. The seeds' signals are put in
 afterwards, so that subdivisions of a few voxels keep their own.
 """
 

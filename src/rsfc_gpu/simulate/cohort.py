@@ -213,6 +213,7 @@ def effects_table(cohort: Cohort) -> pd.DataFrame:
             "d_is": D_MEANING[effect.kind],
             "sd_of_z": round(sd * (math.sqrt(2) if change else 1.0), 4),
             "r": None,
+            "r_given_medication": None,
         }
         rows.append(row)
     if level == "none":
@@ -227,6 +228,7 @@ def _association_rows(cohort: Cohort, effects: list[dict[str, object]]) -> list[
     analysed = _analysed(cohort.people)
     baseline = [i for i, scan in enumerate(cohort.scans) if scan.session == 0 and analysed[scan.row]]
     people = [cohort.scans[i].row for i in baseline]
+    load = cohort.people.table["medication_load"].to_numpy(dtype=float)[people]
     rows = []
     for column, effect in enumerate(planted_effects()):
         associated = association is not None and effect.name == association.effect
@@ -234,9 +236,13 @@ def _association_rows(cohort: Cohort, effects: list[dict[str, object]]) -> list[
             continue
         true = cohort.true_z[baseline, column]
         for visit, reduction in zip(VISITS[1:], cohort.people.reduction[people].T, strict=True):
-            r = np.cov(true, reduction, ddof=0)[0, 1] / math.sqrt((true.var() + noise**2) * reduction.var())
+            attenuation = math.sqrt(true.var() / (true.var() + noise**2))
+            among = np.corrcoef(np.stack([true, reduction, load]))
+            r, with_load = attenuation * among[0, 1:]
+            partial = (r - with_load * among[1, 2]) / math.sqrt((1 - with_load**2) * (1 - among[1, 2] ** 2))
             name = f"{effect.name}_reduction-{visit}"
-            rows.append({**effects[column], "name": name, "kind": f"association-{visit}", "d": None, "r": round(r, 4)})
+            rows.append({**effects[column], "name": name, "kind": f"association-{visit}", "d": None})
+            rows[-1] |= {"r": round(float(r), 4), "r_given_medication": round(float(partial), 4)}
             rows[-1]["d_is"] = "r: correlation of z at baseline with the reduction rate of HAMD-17, analysed patients"
             rows[-1]["sign"] = int(np.sign(r))
     return rows

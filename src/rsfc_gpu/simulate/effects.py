@@ -162,7 +162,7 @@ def planted_association(level: Level) -> Association | None:
         for effect in planted_effects()
         if (effect.seed, effect.region) == _ASSOCIATED and effect.kind == "patients-controls"
     )
-    return Association(name, 0.60, 0.60, 0.15) if level == "clear" else Association(name, 0.37, 0.49, 0.35)
+    return Association(name, 0.60, 0.60, 0.15) if level == "clear" else Association(name, 0.37, 0.49, 0.33)
 
 
 @cache

@@ -53,8 +53,8 @@ _YES_NO = {
 _FEMALE = {RESPONDER: 11 / 19, NONRESPONDER: 13 / 20, CONTROL: 27 / 45}
 #: Reduction of HAMD-17 on Day 13, per cent: mean, SD, lowest, highest. A responder reaches 50.
 _REDUCTION = {RESPONDER: (68.0, 12.0, 50.0, 96.0), NONRESPONDER: (24.0, 13.0, -8.0, 48.0)}
-_REDUCTION_DAY19 = (0.8, 10.0)  # slope on the reduction of Day 13 around its group's mean, and SD around the line
-_MEDICATION_SLOPE = -0.35  # correlation of medication load with the reduction on Day 13
+_REDUCTION_DAY19 = (0.8, 13.0)  # slope on the reduction of Day 13 around its group's mean, and SD around the line
+_MEDICATION_SLOPE = -0.55  # correlation of medication load with the reduction on Day 13, within each group
 #: Mean framewise displacement, mm: mean, SD, lowest, highest.
 _MOTION = {
     RESPONDER: (0.06, 0.03, 0.02, 0.14),
@@ -65,7 +65,7 @@ _MOTION = {
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Everybody in the dataset.
+    """All participants of a dataset.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ def draw_people(rng: np.random.Generator, n_analysed: int | None, faults: bool) 
             for analysed in (True, False):
                 at = rows.index[(rows["response"] == response) & ((rows["fate"] == "analysed") == analysed)]
                 skewed = column == "illness_months"
-                rows.loc[at, column] = np.round(_draw(rng, len(at), (mean, sd, low, high), skewed), digits)
+                rows.loc[at, column] = _rounded(_draw(rng, len(at), (mean, sd, low, high), skewed), digits)
     _draw_categories(rng, rows)
     patient = rows["response"] != CONTROL
     rows["onset_age"] = (rows["age"] - rows["illness_months"] / 12).round().clip(lower=8)
@@ -211,6 +211,16 @@ def _draw(
     for _ in range(50):  # clipping moves mean and SD, so both steps are repeated until they agree
         values = np.clip(mean + sd * (values - values.mean()) / values.std(ddof=1), low, high)
     return np.asarray(values)
+
+
+def _rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
+    """Values to some digits, the nearest ones to a half moved so that their sum is kept."""
+    unit = 10.0**-digits
+    rounded = np.round(values, digits)
+    surplus = round(float((values - rounded).sum()) / unit)
+    moved = np.argsort(np.sign(surplus) * (rounded - values), kind="stable")[: abs(surplus)]
+    rounded[moved] += np.sign(surplus) * unit
+    return np.round(rounded, digits)
 
 
 def _standard(rng: np.random.Generator, n: int) -> NDArray[np.float64]:

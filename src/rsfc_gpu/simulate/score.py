@@ -72,7 +72,7 @@ def summarise_score(score: pd.DataFrame, maps: Mapping[str, int] = MAPS) -> pd.D
         found, missed, leaks, false = (int(count.get(name, 0)) for name in ("found", "missed", "leak", "false"))
         significant = part[part["result"] != "missed"]
         by_map = significant.groupby(["seed"] if kind in _F_KINDS else ["seed", "sign"])["result"]
-        false_share = float(by_map.agg(lambda results: (results == "false").mean()).sum()) / n_maps
+        false_share = sum(float((results == "false").mean()) for _, results in by_map) / n_maps
         rows.append(
             {
                 "kind": kind,
