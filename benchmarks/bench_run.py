@@ -97,7 +97,7 @@ def plain_numpy(run: rg.Run) -> np.ndarray:
     q, _ = np.linalg.qr(design)
     series = series - q @ (q.T @ series)
     spectrum = np.fft.rfft(series - series.mean(axis=0), n=256, axis=0)
-    spectrum[: 6], spectrum[52:] = 0, 0
+    spectrum[:6], spectrum[52:] = 0, 0
     series = np.fft.irfft(spectrum, n=256, axis=0)[:N_VOLUMES]
     series = series[rg.denoise.kept_volumes(rg.denoise.framewise_displacement(motion))]
     series = series - series.mean(axis=0)
@@ -178,7 +178,10 @@ def _measure(run: rg.Run, repeats: int) -> dict[str, float]:
         if repeat % 3 == 0:
             numpy_s.append(_timed(lambda: plain_numpy(run)))
     memory = subprocess.run(
-        [sys.executable, __file__, "--memory-of", str(Path(run.mask).parent)], check=True, capture_output=True, text=True
+        [sys.executable, __file__, "--memory-of", str(Path(run.mask).parent)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     floor, median = statistics.median(decoding), statistics.median(mapping)
     return {
@@ -196,9 +199,7 @@ def _measure(run: rg.Run, repeats: int) -> dict[str, float]:
 
 def _saved_run(folder: Path) -> rg.Run:
     tissues = {"white_matter": folder / "wm.nii.gz", "csf": folder / "csf.nii.gz", "global": folder / "mask.nii.gz"}
-    return rg.Run(
-        bold=folder / "bold.nii.gz", mask=folder / "mask.nii.gz", motion=folder / "rp.txt", tissues=tissues
-    )
+    return rg.Run(bold=folder / "bold.nii.gz", mask=folder / "mask.nii.gz", motion=folder / "rp.txt", tissues=tissues)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -89,6 +90,8 @@ def bad_inputs(folder, tmp_path):
     whole = (folder / "bold.nii.gz").read_bytes()
     (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 3])
     (tmp_path / "text.nii.gz").write_text("text")
+    (tmp_path / "long.nii.gz").write_bytes(gzip.compress(gzip.decompress(whole) + b"more", compresslevel=1))
+    (tmp_path / "checksum.nii.gz").write_bytes(whole[:-8] + bytes([whole[-8] ^ 255]) + whole[-7:])
     np.savetxt(tmp_path / "short.txt", np.zeros((118, 6)))
     (tmp_path / "words.txt").write_text("no numbers here\n")
     moved = AFFINE.copy()
@@ -111,6 +114,8 @@ def bad_inputs(folder, tmp_path):
     return [
         ({"bold": tmp_path / "nothing.nii.gz"}, "nothing.nii.gz: no such file"),
         ({"bold": tmp_path / "cut.nii.gz"}, "cut.nii.gz: "),
+        ({"bold": tmp_path / "long.nii.gz"}, "holds more data than the 120 volumes"),
+        ({"bold": tmp_path / "checksum.nii.gz"}, "CRC"),
         ({"bold": tmp_path / "text.nii.gz"}, "not a readable NIfTI file"),
         ({"bold": folder / "mask.nii.gz"}, "expected a 4-D image, found 3 dimensions"),
         ({"bold": tmp_path / "no_tr.nii.gz"}, "repetition time"),

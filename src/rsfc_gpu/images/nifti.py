@@ -154,8 +154,8 @@ class BoldSource:
                 for t in range(self.n_volumes):
                     if _read_into(stream, view) < len(view):
                         raise InputError(
-                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header promises: "
-                            "copy or convert the file again"
+                            f"{self.name}: ends inside volume {t + 1} of the {self.n_volumes} that its header "
+                            "promises: copy or convert the file again"
                         )
                     if native is not stored:
                         native[:] = stored
