@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rsfc_gpu.files import write_text
 from rsfc_gpu.group.cluster_tables import shown_maxima
 from rsfc_gpu.group.regions import region_names
 from rsfc_gpu.group.tails import equivalent_z, upper_tail
@@ -56,7 +57,7 @@ class ResultsTable:
         """Tab-separated text with full precision, missing cells "n/a"; also written to `path` if one is given."""
         text = str(self.frame.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
         if path is not None:
-            Path(path).write_text(text)
+            write_text(Path(path), text)
         return text
 
     def to_text(self) -> str:
@@ -75,6 +76,9 @@ class ResultsTable:
         rule = "-" * max(len(line) for line in body)
         rows = body[1:] or ["no suprathreshold clusters"]
         return "\n".join([self.title, rule, body[0], rule, *rows, rule, *self.footnotes]) + "\n"
+
+    def __str__(self) -> str:
+        return self.to_text()
 
     def _rows(self) -> list[tuple[object, ...]]:
         return list(self.frame[list(_HEADINGS)].itertuples(index=False, name=None))
