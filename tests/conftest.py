@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cuda_on_host.build import missing_compiler
+from cuda_on_host.fake_cupy import Device, pretended_gpu
 from rsfc_gpu.backend import Backend, cuda, select_backend
 
 REPOSITORY = Path(__file__).parents[1]
@@ -21,12 +23,36 @@ def _cuda_or_skip() -> None:
     pytest.skip(missing)
 
 
-@pytest.fixture(params=["cpu", "cuda"], scope="session")
+# Raw runs are large and the stand-in for CuPy is slow: their tests get it with RSFC_CUDA_ON_HOST=1 only.
+NOT_ON_HOST = {"preprocess", "end_to_end"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        on_host = os.environ.get("RSFC_CUDA_ON_HOST") == "1" or metafunc.definition.path.parent.name not in NOT_ON_HOST
+        names = ["cpu", "cuda", "cuda-on-host"] if on_host else ["cpu", "cuda"]
+        metafunc.parametrize("backend", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each backend in turn; CUDA is skipped with the reason where it is missing."""
+    """Each backend in turn; CUDA is skipped with the reason where it is missing.
+
+    "cuda-on-host" is the CUDA backend on a strict stand-in for CuPy, with the kernels compiled for the CPU.
+    """
+    if request.param == "cuda-on-host":
+        return _cuda_on_host_or_skip()
     if request.param == "cuda":
         _cuda_or_skip()
     return select_backend(request.param)
+
+
+def _cuda_on_host_or_skip() -> Backend:
+    missing = missing_compiler()
+    if missing is not None:
+        pytest.skip(missing)
+    with pretended_gpu(Device()):
+        return select_backend("cuda")
 
 
 @pytest.fixture(scope="session")

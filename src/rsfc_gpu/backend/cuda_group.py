@@ -28,12 +28,12 @@ def pool_second_moment(samples: F32, basis: F64, blocks: F64, f_above: float, me
         chosen = by_effects * freedom > f_above * effects * residual
         # A voxel that is not chosen becomes 0: a list of the chosen would have to come back to the host first.
         scaled = cupy.where(chosen, block * cupy.sqrt(freedom / cupy.where(chosen, residual, 1.0)), 0.0)
-        moments[start], pooled[start] = np.empty((n_images, n_images)), np.empty((), dtype=np.int64)
+        moments[start], pooled[start] = np.empty((n_images, n_images)), np.empty(1, dtype=np.int64)
         lane.download(scaled @ scaled.T, moments[start])
-        lane.download(chosen.sum(), pooled[start])
+        lane.download(chosen.sum(keepdims=True), pooled[start])
 
     memory.in_batches(n_voxels, n_images * samples.itemsize, one_batch)
-    n_pooled = int(sum(int(count) for count in pooled.values()))
+    n_pooled = int(sum(int(count[0]) for count in pooled.values()))
     total = sum((moments[start] for start in sorted(moments)), np.zeros((n_images, n_images)))
     return total / max(n_pooled, 1), n_pooled
 
@@ -64,7 +64,7 @@ def fit_linear_model(
         above, _ = fitted(lane, end, int(starts[min(stop + 1, n_planes)]))
         cuda_kernels.difference_products(here, above, begin, end, next_voxels, n_used, products)
         lane.download(squares, found.residual_squares[begin:end])
-        lane.download(cupy.ascontiguousarray(here[n_images:]), found.linear[:, begin:end])
+        lane.download(here[n_images:], found.linear[:, begin:end])
 
     memory.in_batches(n_planes, int(np.diff(starts).max()) * n_images * samples.itemsize, slab)
     products.get(out=found.products)

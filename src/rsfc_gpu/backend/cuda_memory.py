@@ -44,7 +44,7 @@ class Lane:
     def download(self, device: Any, target: NDArray[Any]) -> None:
         """Have a device array in the host array `target` after `finish`."""
         pinned = cupyx.empty_pinned(device.shape, device.dtype)
-        device.get(stream=self.stream, out=pinned, blocking=False)
+        cupy.ascontiguousarray(device).get(stream=self.stream, out=pinned, blocking=False)
         self._downloads.append((pinned, target))
 
     def finish(self) -> None:

@@ -47,10 +47,11 @@ def _correlate(rng: np.random.Generator) -> tuple[Arrays, Arrays]:
     unit = np.linalg.qr(rng.standard_normal((11, 3)))[0].T.astype(np.float32)
     dots, before = unit @ signal, np.full(45, 20.0)
     r, z, retained = np.empty((3, 45), np.float32), np.empty((3, 45), np.float32), np.empty(45, np.float32)
-    on_device = [cupy.asarray(array) for array in (signal, dots, before, r, z, retained)]
-    cuda_kernels.finish_correlations(*on_device[:3], 0, on_device[3], on_device[4], on_device[5])
+    found = [cupy.asarray(array) for array in (r, z, retained)]
+    inputs = [cupy.asarray(array) for array in (signal, dots, before)]
+    cuda_kernels.finish_correlations(inputs[0], inputs[1], inputs[2], 0, found[0], found[1], found[2])
     numba_kernels.finish_correlations(signal, dots, before, 0, r, z, retained)
-    return tuple(array.get() for array in on_device[3:]), (r, z, retained)
+    return tuple(array.get() for array in found), (r, z, retained)
 
 
 def _roughness(rng: np.random.Generator) -> tuple[Arrays, Arrays]:
