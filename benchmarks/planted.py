@@ -91,6 +91,10 @@ def examine(cohort: Cohort) -> dict[str, Any]:
     return {
         "summary": summarise_score(score).round(4).to_dict("records"),
         "missed": score.loc[score["result"] == "missed", "name"].tolist(),
+        "others": [
+            {key: row[key] for key in ("result", "kind", "seed", "sign", "x", "y", "z", "q", "name")}
+            for row in json.loads(score[score["result"].isin(["leak", "false"])].to_json(orient="records"))
+        ],
         "contrasts": len(contrast),
         "alarms": int(contrast.sum()),
     }

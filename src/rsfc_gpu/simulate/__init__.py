@@ -30,7 +30,7 @@ load, for associations.
 Columns of planted_faults.tsv: fault (motion, damaged file, missing covariate, region without signal), participant_id,
 session_id, file, expected. The faulty are not among the analysed.
 
-The images are as smooth as data with a point spread of 9 mm after smoothing with 8 mm. The seeds' signals are put in
+The images are as smooth as data with a point spread of 6 mm after smoothing with 8 mm. The seeds' signals are put in
 afterwards, so that subdivisions of a few voxels keep their own.
 """
 

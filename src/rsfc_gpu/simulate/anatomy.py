@@ -19,9 +19,9 @@ from rsfc_gpu.preprocess.template import EPI_CONTRAST, box_affine, box_shape, ti
 F32 = NDArray[np.float32]
 
 SPACE = "MNI152NLin6Asym"
-#: The noise is as smooth as data with a point spread of 9 mm that were smoothed with 8 mm: hypot(9, 8) = 12. On a 4-mm
-#: grid that is 3 voxels; with less, random-field theory is too liberal about the extent of clusters.
-NOISE_FWHM_MM = 12.0
+#: The noise is as smooth as data with a point spread of 6 mm that were smoothed with 8 mm: hypot(6, 8) = 10. On a 4-mm
+#: grid that is 2.5 voxels; at 2 voxels random-field theory is too liberal about the extent of clusters.
+NOISE_FWHM_MM = 10.0
 TISSUE_FWHM_MM = 8.0
 SEED_FWHM_MM = 4.0
 BRIGHTNESS = 1000.0  # of grey matter, roughly

@@ -18,7 +18,7 @@ from rsfc_gpu.simulate.bold import SimulatedRun, observed_sd, simulate_run
 from rsfc_gpu.simulate.effects import D_MEANING, Level, planted_association, planted_effects
 from rsfc_gpu.simulate.participants import CONTROL, RESPONDER, VISITS, People, draw_people
 
-BLOB_FWHM_MM = 16.0
+BLOB_FWHM_MM = 18.0
 SESSIONS = ("ses-baseline", "ses-day13")
 
 
@@ -158,8 +158,8 @@ def _true_z(settings: CohortSettings, people: People, scans: tuple[Scan, ...]) -
                 explained = float(part[_analysed(people)].var())
                 patients_sd = sd / math.sqrt(1 - explained)
                 z[patient, :, column] += patients_sd * part[patient, None]
-                n_patients, n_controls = int((_analysed(people)).sum()), int((~patient).sum())
-                within = math.sqrt((n_patients * patients_sd**2 + n_controls * sd**2) / (n_patients + n_controls))
+                share = _analysed(people).sum() / (people.table["fate"] == "analysed").sum()
+                within = math.sqrt(share * patients_sd**2 + (1 - share) * sd**2)
             z[patient, :, column] += d * within
         elif effect.kind == "responders-nonresponders":
             z[responder, :, column] = d * sd / 2
