@@ -175,7 +175,7 @@ def maxima(
 def by_kind(cohorts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Sums over cohorts: found of planted, leaks and false clusters; the mean of the cohorts' false shares."""
     table = pd.DataFrame([row for cohort in cohorts for row in cohort["summary"]])
-    summed = table.groupby("kind", sort=False)[["planted", "found", "leaks", "false_clusters"]].sum()
+    summed = table.groupby("kind", sort=False)[["maps", "planted", "found", "leaks", "false_clusters"]].sum()
     summed["found_share"] = summed["found"] / summed["planted"].where(summed["planted"] > 0)
     summed["mean_false_share"] = table.groupby("kind")["false_share"].mean()
     return summed.reset_index().round(4).astype(object).where(lambda cell: cell.notna(), None).to_dict("records")
@@ -195,11 +195,10 @@ def find_problems(report: dict[str, Any]) -> list[str]:
         if total["found"] < FOUND_SHARE * total["planted"]:
             found.append(f"found {total['found']} of {total['planted']} planted effects")
     if level != "none":
-        found += [
-            f"{row['kind']}: false share {row['mean_false_share']}"
-            for row in report["kinds"]
-            if row["mean_false_share"] > FALSE_SHARE
-        ]
+        n_maps = sum(row["maps"] for row in report["kinds"])
+        share = sum(row["mean_false_share"] * row["maps"] for row in report["kinds"]) / n_maps
+        if share > FALSE_SHARE:
+            found.append(f"mean false share per contrast {share:.3f}")
     elif report["alarms"]["share"] > report["alarms"]["bound"]:
         found.append(f"{report['alarms']['with_a_finding']} of {report['alarms']['contrasts']} null contrasts")
     return found

@@ -74,6 +74,9 @@ def test_connectivity_follows_the_clinical_course(cohort: Cohort) -> None:
     # Medication load hides part of the association; taking it out makes the correlation larger, as in the study.
     assert rows["r_given_medication"].iloc[-2] > 0.42
     assert rows.filter(like="responders-nonresponders", axis=0)["r"].between(0.45, 0.7).all()
+    implied = table[table["role"] == "implied"]
+    assert implied["kind"].tolist() == ["responders-nonresponders"]
+    assert 0.3 < implied["d"].item() < 1.5
 
 
 def test_nothing_is_planted_at_none() -> None:

@@ -15,9 +15,10 @@ EFFECTS = pd.DataFrame(
         ("two", "time", "SFright", 45.0, 51.0, 6.0, -1, -1.2),
         ("three", "patients-controls", "LBleft", -8.0, -57.0, 47.0, 1, 1.4),
         ("four", "association-day13", "LBleft", -8.0, -57.0, 47.0, 1, None),
+        ("five", "patients-controls", "LBleft", 50.0, -30.0, 4.0, 1, 0.9),
     ],
     columns=["name", "kind", "seed", "x", "y", "z", "sign", "d"],
-).assign(fwhm_mm=18.0, region="somewhere")
+).assign(fwhm_mm=18.0, region="somewhere", role=["planted"] * 4 + ["implied"])
 
 
 def table(*rows: tuple[object, ...]) -> pd.DataFrame:
@@ -34,6 +35,7 @@ def test_found_missed_leak_and_false() -> None:
             ("time", "LBleft", 1, 3, 0.0, 0.0, 0.0, 0.03),  # nothing is planted there
             ("time", "LBleft", 1, 4, 0.0, 40.0, 0.0, 0.30),  # not significant
             ("patients-controls", "LBleft", 1, 1, -8.0, -57.0, 58.0, 0.01),  # 11 mm off
+            ("patients-controls", "LBleft", 1, 2, 50.0, -30.0, 4.0, 0.01),  # follows from another effect
         ),
     )
     results = score.set_index("name")

@@ -23,7 +23,8 @@ The dataset is a BIDS derivative, already in MNI space::
     README, .bidsignore
 
 Columns of planted.tsv: name; kind (patients-controls, time, responders-nonresponders, interaction, association-day13,
-association-day19); seed; region; x, y, z in mm; fwhm_mm of the Gaussian profile; sign; d with its meaning in d_is and
+association-day19); role (planted, or implied by another effect: responders differ where connectivity follows the
+reduction); seed; region; x, y, z in mm; fwhm_mm of the Gaussian profile; sign; d with its meaning in d_is and
 the SD of z that it is measured in; r, and r given the medication
 load, for associations.
 

@@ -16,9 +16,9 @@ from rsfc_gpu.errors import InputError
 from rsfc_gpu.simulate.anatomy import F32, Anatomy, build_anatomy
 from rsfc_gpu.simulate.bold import SimulatedRun, observed_sd, simulate_run
 from rsfc_gpu.simulate.effects import D_MEANING, Level, planted_association, planted_effects
-from rsfc_gpu.simulate.participants import CONTROL, RESPONDER, VISITS, People, draw_people
+from rsfc_gpu.simulate.participants import CONTROL, NONRESPONDER, RESPONDER, VISITS, People, draw_people
 
-BLOB_FWHM_MM = 18.0
+BLOB_FWHM_MM = 20.0
 SESSIONS = ("ses-baseline", "ses-day13")
 
 
@@ -202,6 +202,7 @@ def effects_table(cohort: Cohort) -> pd.DataFrame:
         row = {
             "name": effect.name,
             "kind": effect.kind,
+            "role": "planted",
             "seed": effect.seed,
             "region": effect.region,
             "x": centre[0],
@@ -218,7 +219,27 @@ def effects_table(cohort: Cohort) -> pd.DataFrame:
         rows.append(row)
     if level == "none":
         return pd.DataFrame(columns=list(rows[0]))
-    return pd.DataFrame(rows + _association_rows(cohort, rows))
+    rows += _association_rows(cohort, rows)
+    implied = planted_association(level)
+    assert implied is not None
+    rows.append(_implied_row(cohort, next(row for row in rows if row["name"] == implied.effect)))
+    return pd.DataFrame(rows)
+
+
+def _implied_row(cohort: Cohort, row: dict[str, object]) -> dict[str, object]:
+    """Responders differ from nonresponders where connectivity follows the reduction; nobody planted that as such."""
+    column = [effect.name for effect in planted_effects()].index(str(row["name"]))
+    table = cohort.people.table
+    response = np.array([table.loc[scan.row, "response"] for scan in cohort.scans])
+    baseline = np.array([scan.session == 0 and table.loc[scan.row, "fate"] == "analysed" for scan in cohort.scans])
+    true = {name: cohort.true_z[baseline & (response == name), column] for name in (RESPONDER, NONRESPONDER)}
+    weights = {name: len(values) for name, values in true.items()}
+    spread = sum(weights[name] * float(true[name].var()) for name in true) / sum(weights.values())
+    sd = math.sqrt(observed_sd(cohort.settings.n_volumes) ** 2 + spread)
+    d = (float(true[RESPONDER].mean()) - float(true[NONRESPONDER].mean())) / sd
+    kind = "responders-nonresponders"
+    more = {"kind": kind, "role": "implied", "d": round(d, 4), "d_is": D_MEANING[kind], "sd_of_z": round(sd, 4)}
+    return {**row, "name": f"{row['name']}_implied", **more, "sign": int(np.sign(d))}
 
 
 def _association_rows(cohort: Cohort, effects: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -25,7 +25,8 @@ def score_planted(effects: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame
     """planted_vs_found.tsv: each planted effect found or missed, and each significant cluster that is a leak or false.
 
     An effect is found where a cluster with q < 0.05 of its contrast, seed and sign has a peak within 10 mm. A false
-    cluster touches no region planted in its contrast for any seed. A leak touches one, but only of other seeds.
+    cluster touches no region planted in its contrast for any seed. A leak touches one, but only of other seeds, or in
+    the other direction. Effects that are implied by another one, and were not planted, can neither be missed nor false.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def score_planted(effects: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame
         raise InputError(f"the table of clusters has no column {', '.join(missing)}")
     planted = effects[effects["d"].notna()]
     significant = clusters[clusters["q_fdr"] < ALPHA]
-    rows = [_score_effect(effect, significant) for _, effect in planted.iterrows()]
+    rows = [_score_effect(effect, significant) for _, effect in planted[planted["role"] == "planted"].iterrows()]
     rows += _strangers(planted, significant)
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
