@@ -217,3 +217,25 @@ heavy = {"numpy", "scipy", "pandas", "numba", "nibabel", "nilearn", "matplotlib"
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_simulate_writes_a_study_and_refuses_a_folder_in_use(tmp_path, capsys):
+    words = [
+        "simulate",
+        str(tmp_path / "study"),
+        "--participants",
+        "12",
+        "--volumes",
+        "100",
+        "--grid",
+        "5",
+        "--seed",
+        "3",
+    ]
+    assert cli.main(words) == 0
+    assert "planted effects" in capsys.readouterr().out
+    assert (tmp_path / "study" / "participants.tsv").is_file()
+    assert cli.main(words) == 3
+    assert "is not an empty folder" in capsys.readouterr().err
+    assert cli.main(["simulate", str(tmp_path / "b"), "--volumes", "20"]) == 3
+    assert "expected 100 to 2000" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code that the documentation lists."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        code: int | None = arguments.run(arguments)  # a study has exit codes of its own
     except RsfcError as error:
         print(f"rsfc: {error}", file=sys.stderr)
         return EXIT_RESOURCES if isinstance(error, (BackendError, ResourceError)) else EXIT_INPUT
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rsfc: interrupted; no file was left half written", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return EXIT_OK
+    return code or EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rsfc {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_maps(commands)
+    _add_simulate(commands)
     devices = commands.add_parser("devices", help="what this machine can compute on", description=_devices.__doc__)
     devices.set_defaults(run=_devices)
     return parser
@@ -80,6 +81,49 @@ def _add_maps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     maps.add_argument("--preset", choices=["dparsf", "recommended"], default="dparsf", help="default %(default)s")
     maps.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
     maps.set_defaults(run=_maps)
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    simulate = commands.add_parser(
+        "simulate",
+        help="a synthetic study with planted effects, in BIDS form",
+        description="Write a cohort of patients before and after treatment and of controls: images, motion, tables, "
+        "and the truth that is hidden in them (planted.tsv, planted_faults.tsv). Equal seeds give equal bytes.",
+    )
+    simulate.add_argument("out", type=Path, metavar="OUT", help="folder to write; must be empty or absent")
+    simulate.add_argument(
+        "--effects", choices=["clear", "paper", "none"], default="clear", help="effect sizes (default %(default)s)"
+    )
+    simulate.add_argument("--grid", type=float, default=4.0, metavar="MM", help="voxel edge (default %(default)g mm)")
+    simulate.add_argument("--volumes", type=int, default=110, metavar="N", help="per run (default %(default)s)")
+    simulate.add_argument(
+        "--participants", type=int, metavar="N", help="analysed patients and controls together (default 39 + 45)"
+    )
+    simulate.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default 0)")
+    simulate.add_argument("--jobs", type=int, metavar="N", help="runs made at once (default: every processor)")
+    simulate.set_defaults(run=_simulate)
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from rsfc_gpu.simulate import CohortSettings, simulate_cohort
+
+    settings = CohortSettings(
+        effects=arguments.effects,
+        grid_mm=arguments.grid,
+        n_volumes=arguments.volumes,
+        participants=arguments.participants,
+        seed=arguments.seed,
+    )
+    with tqdm(unit="run", desc="simulating", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        truth = simulate_cohort(arguments.out, settings, show, jobs=arguments.jobs)
+    print(f"{arguments.out}: {len(truth.effects)} planted effects, {len(truth.faults)} planted faults")
 
 
 def _maps(arguments: argparse.Namespace) -> None:
