@@ -20,39 +20,11 @@ Kind = Literal["t", "F"]
 _HEIGHT_MM = 84.0
 
 
-def surviving(
-    values: NDArray[np.float32],
-    affine: NDArray[np.float64],
-    peaks_mm: Sequence[Sequence[float]],
-    *,
-    threshold: float,
+def within_clusters(
+    values: NDArray[np.float32], labels: NDArray[np.integer[Any]], wanted: Sequence[int]
 ) -> NDArray[np.float32]:
-    """`values` (X, Y, Z) within the clusters that hold the given peaks, 0 elsewhere.
-
-    Parameters
-    ----------
-    peaks_mm : (C, 3) millimetres; a peak in no cluster shows nothing.
-    threshold : clusters are the 18-connected voxels above it, and those below its negative.
-    """
-    from scipy import ndimage
-
-    shown = np.zeros(values.shape, dtype=np.float32)
-    neighbours = ndimage.generate_binary_structure(3, 2)
-    for sign in (1, -1):
-        labels, _ = ndimage.label(np.nan_to_num(sign * values) > threshold, structure=neighbours)
-        wanted = {labels[at] for at in _voxels(peaks_mm, affine, values.shape)} - {0}
-        inside = np.isin(labels, list(wanted))
-        shown[inside] = values[inside]
-    return shown
-
-
-def _voxels(
-    points_mm: Sequence[Sequence[float]], affine: NDArray[np.float64], shape: tuple[int, ...]
-) -> list[tuple[int, int, int]]:
-    points = np.asarray(points_mm, dtype=np.float64).reshape(-1, 3)
-    at = np.rint((points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T).astype(int)
-    inside = ((at >= 0) & (at < np.asarray(shape))).all(axis=1)
-    return [(int(i), int(j), int(k)) for i, j, k in at[inside]]
+    """`values` (X, Y, Z) where `labels` is one of the cluster numbers wanted, 0 elsewhere."""
+    return np.where(np.isin(labels, list(wanted)), np.nan_to_num(values), np.float32(0)).astype(np.float32)
 
 
 def slice_positions(peaks_mm: Sequence[Sequence[float]], *, count: int = _SLICES) -> list[float]:

@@ -12,7 +12,6 @@ from rsfc_gpu.report.style import (
     BLUE,
     DOUBLE_MM,
     INK,
-    MARKERS,
     MUTED,
     RULE,
     SERIES,
@@ -143,7 +142,6 @@ def qc_fc(correlations: Mapping[str, ArrayLike], *, n: int) -> Any:
 def carpet(
     signals: NDArray[np.float32],
     *,
-    tr_s: float,
     fd_mm: ArrayLike | None = None,
     fd_threshold_mm: float | None = None,
     kept: ArrayLike | None = None,
@@ -161,18 +159,15 @@ def carpet(
     Power 2017, NeuroImage 154:150.
     """
     n_volumes = signals.shape[1]
-    time_s = np.arange(n_volumes) * tr_s
     figure = new_figure(DOUBLE_MM, 72)
     if fd_mm is not None:
         top = figure.add_axes((0.08, 0.72, 0.9, 0.18))
-        top.plot(time_s, np.asarray(fd_mm, dtype=np.float64), color=INK, linewidth=0.8)
+        top.plot(np.arange(n_volumes), np.asarray(fd_mm, dtype=np.float64), color=INK, linewidth=0.8)
         if fd_threshold_mm is not None:
             top.axhline(fd_threshold_mm, color=VERMILION, linewidth=0.8, linestyle=(0, (4, 2)))
-        lost = time_s[~np.asarray(kept, dtype=bool)] if kept is not None else np.empty(0)
-        top.plot(
-            lost, np.zeros(len(lost)), MARKERS[2], color=VERMILION, markersize=2.5, clip_on=False, linestyle="none"
-        )
-        top.set_xlim(0, n_volumes * tr_s)
+        lost = np.flatnonzero(~np.asarray(kept, dtype=bool)) if kept is not None else np.empty(0)
+        top.plot(lost, np.zeros(len(lost)), "^", color=VERMILION, markersize=2.5, clip_on=False, linestyle="none")
+        top.set_xlim(-0.5, n_volumes - 0.5)
         top.set_ylim(bottom=0)
         top.set_ylabel("FD (mm)")
         top.tick_params(labelbottom=False)
@@ -180,9 +175,8 @@ def carpet(
     deviation = signals - signals.mean(axis=1, keepdims=True)
     scale = deviation.std(axis=1, keepdims=True)
     deviation = np.divide(deviation, scale, out=np.zeros_like(deviation), where=scale > 0)
-    extent = (0, n_volumes * tr_s, len(signals), 0)
-    axes.imshow(deviation, cmap="gray", vmin=-2, vmax=2, aspect="auto", extent=extent, interpolation="nearest")
-    axes.set_xlabel("Time (s)")
+    axes.imshow(deviation, cmap="gray", vmin=-2, vmax=2, aspect="auto", interpolation="nearest")
+    axes.set_xlabel("Volume")
     axes.set_ylabel("Voxels")
     axes.set_yticks([])
     if title:

@@ -13,11 +13,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import numpy as np
+
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import replacing
 
 SINGLE_MM, DOUBLE_MM = 89.0, 183.0  # widths of one and of two columns of a journal
-PRINT_DPI, PAGE_PX = 300, 1100
+PRINT_DPI = 300
+_STORED_PX_PER_MM, _SHOWN_PX_PER_MM = 7.0, 5.2  # on the page: finer than shown, for sharp screens
 
 INK, MUTED, RULE, PAPER = "#1a1a1a", "#666666", "#d0d0d0", "#ffffff"
 # Okabe and Ito's palette (2008): distinct with every kind of colour blindness, and in grey by their order here.
@@ -85,7 +88,8 @@ class SavedFigure:
     ----------
     png, svg : the files for print, 300 dots per inch and vectors.
     data_uri : a PNG for the screen as a data: address.
-    width_px, height_px : of that image.
+    width_px, height_px : how large a page shows it.
+    is_half : whether two of them fit side by side.
     """
 
     png: Path
@@ -93,6 +97,10 @@ class SavedFigure:
     data_uri: str
     width_px: int
     height_px: int
+
+    @property
+    def is_half(self) -> bool:
+        return self.width_px < 0.6 * DOUBLE_MM * _SHOWN_PX_PER_MM
 
 
 @styled
@@ -114,7 +122,7 @@ def save_figure(figure: Any, stem: Path) -> SavedFigure:
 
 
 def shown_image(png: Path, svg: Path) -> SavedFigure:
-    """A figure that is on disk already, for a page: at most PAGE_PX pixels wide, so that the page stays small.
+    """A figure that is on disk already, for a page: in fewer pixels, so that the page stays small.
 
     Raises
     ------
@@ -127,12 +135,16 @@ def shown_image(png: Path, svg: Path) -> SavedFigure:
             image = original.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{png} is no readable PNG image: {error}") from error
-    if image.width > PAGE_PX:
-        image = image.resize((PAGE_PX, round(image.height * PAGE_PX / image.width)), Image.Resampling.LANCZOS)
+    mm = np.array(image.size) * 25.4 / PRINT_DPI
+    mm *= min(1.0, DOUBLE_MM / mm[0])
+    width, height = (round(pixels) for pixels in mm * _STORED_PX_PER_MM)
+    if width < image.width:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     screen = BytesIO()
-    image.quantize(256).save(screen, format="png")
+    image.save(screen, format="png")
     uri = "data:image/png;base64," + base64.b64encode(screen.getvalue()).decode("ascii")
-    return SavedFigure(png, svg, uri, image.width, image.height)
+    shown_width, shown_height = (round(pixels) for pixels in mm * _SHOWN_PX_PER_MM)
+    return SavedFigure(png, svg, uri, shown_width, shown_height)
 
 
 def unit(value: float, decimals: int = 2) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def tsv_text(frame: pd.DataFrame) -> str:
     for position in range(safe.shape[1]):
         column = frame.iloc[:, position]
         if not pd.api.types.is_numeric_dtype(column):
-            safe.isetitem(position, column.astype(object).map(safe_cell, na_action="ignore"))
+            safe.isetitem(position, column.astype(object).map(safe_cell, na_action="ignore").to_numpy(dtype=object))
     lines = StringIO()
     safe.to_csv(lines, sep="\t", index=False, na_rep=MISSING, lineterminator="\n")
     return lines.getvalue()
@@ -63,7 +64,9 @@ def read_tsv(path: Path) -> pd.DataFrame:
     frame = pd.read_csv(path, sep="\t", na_values=[MISSING, ""], keep_default_na=False, encoding="utf-8-sig")
     for position in range(frame.shape[1]):
         if not pd.api.types.is_numeric_dtype(frame.iloc[:, position]):
-            frame.isetitem(position, frame.iloc[:, position].map(_as_written, na_action="ignore"))
+            frame.isetitem(
+                position, frame.iloc[:, position].map(_as_written, na_action="ignore").to_numpy(dtype=object)
+            )
     return frame
 
 
@@ -122,7 +125,7 @@ def shown_table(
     return ShownTable(title, tuple(names[name] for name in present), rows, tuple(is_number), tuple(notes))
 
 
-def _texts(column: pd.Series, form: Format) -> list[str]:  # type: ignore[type-arg]
+def _texts(column: pd.Series[Any], form: Format) -> list[str]:
     return ["" if pd.isna(value) else _text(value, form) for value in column]
 
 

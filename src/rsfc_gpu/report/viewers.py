@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +34,10 @@ class Viewer:
     ----------
     document : the whole document; it fetches nothing and has no inline style or handler.
     scripts : the text of its scripts, which the policy of the page must allow by hash.
-    aspect : width over height.
     """
 
     document: str
     scripts: tuple[str, ...]
-    aspect: float
 
 
 def viewer(
@@ -78,10 +75,10 @@ def viewer(
             black_bg=False,
             title=None,  # nilearn writes a title unescaped
         )
-    return _without_inline_parts(str(view.html), name, view.width / view.height)
+    return _without_inline_parts(str(view.html), name)
 
 
-def _without_inline_parts(html: str, name: str, aspect: float) -> Viewer:
+def _without_inline_parts(html: str, name: str) -> Viewer:
     chance = _VIEWER_ID.search(html)
     if chance:  # nilearn draws a new identifier each time; the same page must come out the same
         html = html.replace(chance[1], hashlib.sha256(name.encode()).hexdigest()[:32])
@@ -93,7 +90,7 @@ def _without_inline_parts(html: str, name: str, aspect: float) -> Viewer:
     for script, text in zip(scripts, markup[1:], strict=True):
         pieces += [f"<script>{script}</script>", text]
     document = "".join(pieces).replace("</head>", f"<style>{VIEWER_STYLE}</style></head>", 1)
-    return Viewer(document, scripts, aspect)
+    return Viewer(document, scripts)
 
 
 def source_hash(text: str) -> str:

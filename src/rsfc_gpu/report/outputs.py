@@ -1,0 +1,112 @@
+"""The output folder of a study as the report reads it: docs/outputs.md says what lies where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.report.tables import read_tsv
+
+_NEEDED = ("participants_flow.tsv", "provenance.json", "study.json")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The output folder of a study; files are read when they are first asked for."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Outputs:
+        """The folder, after a look whether a study wrote it.
+
+        Raises
+        ------
+        InputError : it lacks the files that every study writes; the message names them.
+        """
+        missing = [name for name in _NEEDED if not (folder / name).is_file()]
+        if missing:
+            raise InputError(
+                f"{folder} is no output folder of a study: {', '.join(missing)} missing. "
+                "Give the folder that `rsfc run` wrote."
+            )
+        return cls(folder)
+
+    @cached_property
+    def flow(self) -> pd.DataFrame:
+        """participants_flow.tsv: one row per run."""
+        needed = ("participant_id", "session_id", "group", "stage", "status", "reason")
+        return self.table("participants_flow.tsv", needed)
+
+    @cached_property
+    def provenance(self) -> Mapping[str, Any]:
+        return self.json("provenance.json")
+
+    @cached_property
+    def study(self) -> Mapping[str, Any]:
+        """Every setting of the study."""
+        return self.json("study.json")
+
+    @cached_property
+    def models(self) -> tuple[Mapping[str, Any], ...]:
+        """model.json of each group model, in the order of the study file; "folder" is where it lies."""
+        found = [
+            {**self.json(path.relative_to(self.folder).as_posix()), "folder": path.parent}
+            for path in sorted(self.folder.glob("group/model-*/model.json"))
+        ]
+        listed = self.study.get("models", [])
+        names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in listed]
+        place = {name: number for number, name in enumerate(names)}
+        return tuple(sorted(found, key=lambda model: place.get(model["name"], len(place))))
+
+    def table(self, name: str, needed: tuple[str, ...] = ()) -> pd.DataFrame:
+        """A table of the folder; one without rows or columns where there is no such file.
+
+        Raises
+        ------
+        InputError : unreadable, or without a column that is needed.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            return pd.DataFrame(columns=list(needed))
+        try:
+            frame = read_tsv(path)
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path}: not a readable table ({error})") from error
+        missing = [column for column in needed if column not in frame]
+        if missing:
+            raise InputError(f"{path}: no column {', '.join(missing)}. Was it written by another version?")
+        return frame
+
+    def json(self, name: str) -> Mapping[str, Any]:
+        """A JSON object of the folder.
+
+        Raises
+        ------
+        InputError : missing, or no JSON object.
+        """
+        path = self.folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable as JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}")
+        return content
+
+    def run_files(self, ending: str) -> dict[str, Path]:
+        """Files of single runs that end so, by the part of the name before: sub-01_ses-1_task-rest_space-X."""
+        found = sorted(self.folder.glob(f"sub-*/**/func/*_{ending}"))
+        return {path.name.removesuffix(f"_{ending}"): path for path in found}
+
+
+def label(name: str) -> str:
+    """A name as it stands in file names: letters and digits only."""
+    return "".join(character for character in name if character.isalnum())

@@ -1,0 +1,96 @@
+"""From the table of runs to the flow chart: who entered, who left and why, who was analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from rsfc_gpu.report.exhibits import Exhibits
+from rsfc_gpu.report.flow_chart import FlowArm, FlowStep, flow_chart
+from rsfc_gpu.report.outputs import Outputs
+from rsfc_gpu.report.page import Block, Text
+
+# What those who stand in a box have come through, and the stages at which they may leave it.
+_STEPS = (
+    ("in the dataset", ("enrolment",)),
+    ("with images", ("images", "motion", "denoise", "coverage")),
+    ("with usable images", ("variables", "participant")),
+)
+# Reasons are counted by stage: the words of each run name its own numbers.
+_REASONS = {
+    "images": "image missing or damaged",
+    "motion": "head motion beyond the limit",
+    "denoise": "too few degrees of freedom",
+    "coverage": "seed not covered",
+    "variables": "a variable is missing",
+    "participant": "another visit left out",
+}
+_ORDER = ("enrolment", "images", "motion", "denoise", "coverage", "variables", "participant")
+
+
+def people_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
+    """The flow chart and Table 1."""
+    flow = outputs.flow
+    people = outputs.table("clinical/participants.tsv")
+    kept = flow[flow["status"] == "kept"]
+    yield Text(
+        f"{flow['participant_id'].nunique()} participants in the dataset, {kept['participant_id'].nunique()} analysed, "
+        f"with {len(kept)} runs."
+    )
+    caption = "Flow of the participants. A participant counts as left out where no run of theirs was analysed."
+    yield exhibits.picture("flow_chart", flow_chart(flow_arms(flow, people)), caption)
+    printed = outputs.table("clinical/table_one.tsv")
+    if len(printed):
+        notes = ["Mean ± SD or n (%). Each p has its test beside it; they are not corrected for their number."]
+        headings = {str(name): " " if name == "row" else str(name) for name in printed.columns}
+        source = outputs.folder / "clinical/table_one.tsv"
+        yield exhibits.table("table_one", printed, title="Participants.", headings=headings, notes=notes, source=source)
+
+
+def flow_arms(flow: pd.DataFrame, people: pd.DataFrame | None = None) -> tuple[FlowArm, ...]:
+    """One arm per group, counted in participants; those without any run that was kept are lost, at their first stage.
+
+    Parameters
+    ----------
+    flow : one row per run: participant_id, group, stage, status, reason.
+    people : participant_id and response, for the groups that the analysed fall into.
+    """
+    rows = flow.assign(arm=flow["group"].fillna("no group").astype(str))
+    kept = set(rows.loc[rows["status"] == "kept", "participant_id"])
+    lost = rows[~rows["participant_id"].isin(kept)]
+    place = {stage: number for number, stage in enumerate(_ORDER)}
+    # A visit left out for the sake of another one says nothing about why, so it comes last.
+    lost = lost.assign(place=lost["stage"].map(place).fillna(len(place))).sort_values("place", kind="stable")
+    lost = lost.drop_duplicates("participant_id")
+    arms = []
+    for name, members in rows.groupby("arm", sort=False):
+        analysed = kept & set(members["participant_id"])
+        groups = _responses(people, analysed)
+        arms.append(_arm(str(name), members["participant_id"].nunique(), lost[lost["arm"] == name], groups))
+    return tuple(arms)
+
+
+def _arm(name: str, n: int, lost: pd.DataFrame, groups: tuple[tuple[str, int], ...]) -> FlowArm:
+    steps: list[FlowStep] = []
+    for words, stages in _STEPS:
+        here = lost[lost["stage"].isin(stages)]
+        if len(here) or not steps:
+            said = here["stage"].map(_REASONS).fillna(here["reason"].fillna("no reason given").astype(str))
+            left = tuple((str(reason), int(count)) for reason, count in said.value_counts(sort=True).items())
+            steps.append(FlowStep(f"{name}: {words}", n, left))
+            n -= len(here)
+    return FlowArm((*steps, FlowStep(f"{name}: analysed", n)), groups)
+
+
+def _responses(people: pd.DataFrame | None, analysed: set[str]) -> tuple[tuple[str, int], ...]:
+    if people is None or "response" not in people:
+        return ()
+    counts = people.loc[people["participant_id"].isin(analysed), "response"].dropna().value_counts(sort=False)
+    return tuple((str(name), int(n)) for name, n in counts.items()) if len(counts) > 1 else ()
+
+
+def left_out(flow: pd.DataFrame, status: str) -> pd.DataFrame:
+    """The rows of runs with this status ("excluded" or "failed"): who, which run, at which stage and why."""
+    columns = [name for name in ("participant_id", "session_id", "run", "group", "stage", "reason") if name in flow]
+    return flow.loc[flow["status"] == status, columns].dropna(axis="columns", how="all")
