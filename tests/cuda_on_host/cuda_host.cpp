@@ -216,7 +216,7 @@ void touch(Element& element, const Access& now, bool write)
         element.other_read = now;
 }
 
-[[maybe_unused]] void drop_launch()
+void drop_launch()
 {
     dropped = true;
     leave(State::done);
@@ -365,10 +365,14 @@ void __tsan_func_entry(void*) {}
 void __tsan_func_exit(void*) {}
 #endif
 
-// The compiler's calls for undefined behaviour begin with the place in the source.
+// The compiler's calls before undefined behaviour; their argument begins with the place in the source.
 struct SourcePlace { const char* file; uint32_t line, column; };
 #define UNDEFINED(what) \
-    void __ubsan_handle_##what(const SourcePlace* at) { report("undefined behaviour, " #what ", in line %u", at->line); }
+    void __ubsan_handle_##what(const SourcePlace* at)                              \
+    {                                                                              \
+        report("undefined behaviour, " #what ", in line %u", at->line);           \
+        if (current) drop_launch();                                                \
+    }
 UNDEFINED(add_overflow) UNDEFINED(sub_overflow) UNDEFINED(mul_overflow) UNDEFINED(negate_overflow)
 UNDEFINED(divrem_overflow) UNDEFINED(shift_out_of_bounds) UNDEFINED(out_of_bounds) UNDEFINED(type_mismatch_v1)
 UNDEFINED(pointer_overflow) UNDEFINED(load_invalid_value) UNDEFINED(float_cast_overflow) UNDEFINED(missing_return)

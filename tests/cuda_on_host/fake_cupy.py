@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import rsfc_gpu.backend as backend_package
-from cuda_on_host.build import compile_for_host, guarded
+from cuda_on_host.build import HostModule, compile_for_host, guarded
 
 
 class FakeCupyError(Exception):
@@ -38,12 +38,14 @@ class CUDARuntimeError(RuntimeError):
 class Device:
     """One pretended GPU: its memory, streams, and how its kernels are built."""
 
-    def __init__(self, build: str = "plain", memory_bytes: int = 1 << 33) -> None:
+    def __init__(self, build: str = "plain", memory_bytes: int = 1 << 36) -> None:
         self.build = build
         self.memory_bytes = memory_bytes
         self.in_use_bytes = 0
         self.peak_bytes = 0
         self.schedule = 0
+        self.modules: list[HostModule] = []
+        self.patch: Callable[[str], str] = lambda source: source
         self.null_stream = Stream(self)
         self.stream = self.null_stream
         self.pool: MemoryPool | None = None
@@ -295,7 +297,8 @@ class RawModule:
         if any("fast" in option for option in options):
             raise FakeCupyError("fast-math is refused")
         self.device = device
-        self.module = compile_for_host(code, device.build, options)
+        self.module = compile_for_host(device.patch(code), device.build, options)
+        device.modules.append(self.module)
 
     def get_function(self, name: str) -> Callable[..., None]:
         function = self.module.get_function(name)
