@@ -55,6 +55,16 @@ class Mask:
         """(V,) flat Fortran-order index of each voxel, ascending."""
         return np.flatnonzero(self.inside.ravel(order="F"))
 
+    @cached_property
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The same voxels as R runs of neighbours along x: flat start of each (R,), and its place on the voxel axis.
+
+        Run k takes the places places[k] to places[k + 1]; so `places` is (R + 1,).
+        """
+        breaks = np.flatnonzero(np.diff(self.index) != 1) + 1
+        places = np.concatenate([[0], breaks, [len(self.index)]])
+        return self.index[places[:-1]], places
+
     def __len__(self) -> int:
         return len(self.index)
 

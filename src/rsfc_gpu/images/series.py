@@ -111,6 +111,7 @@ class _Gatherer:
         self.first = np.zeros(n_voxels, dtype=dtype if self.exact else np.float64)
         self.varies = np.zeros(n_voxels, dtype=np.bool_)
         self.finite = np.ones(n_voxels, dtype=np.bool_)
+        self.regions = regions
         self.starts = np.cumsum([0, *(len(region) for region in regions)], dtype=np.int64)
         self.members = np.concatenate([np.empty(0, np.int64), *(region.index for region in regions)])
         # Of 8- and 16-bit integers: exact sums, turned into means at the end.
@@ -123,7 +124,7 @@ class _Gatherer:
             if t == 0:
                 self.first[:] = volume[index]
             numba_kernels.gather_integers(volume, index, row, self.total, self.first, self.varies)
-            numba_kernels.region_totals(volume, self.starts, self.members, self.regional[t])
+            self.regional[t] = [numba_kernels.run_total(volume, *region.runs) for region in self.regions]
             return
         if t == 0:
             self.first[:] = self.slope * volume[index].astype(np.float64) + self.intercept
