@@ -21,6 +21,10 @@ from rsfc_gpu.images.series import Series
 SMALLEST_RETAINED = 1e-6  # below this share of its norm a cleaned voxel holds rounding noise: its r would mean nothing
 
 
+class SeedNotCovered(InputError):
+    """A seed without a usable voxel: a reason to leave the run out, not a fault of its files."""
+
+
 @dataclass(frozen=True, eq=False)
 class SeedMaps:
     """Correlation maps of S seeds in one run.
@@ -103,7 +107,7 @@ def correlate_seeds(
     inside, coverage = seeds.within(series.mask)
     for name, members, at in zip(seeds.names, seeds.members, inside, strict=True):
         if len(at) == 0:
-            raise InputError(f"seed {name}: none of its {len(members)} voxels is usable in this run")
+            raise SeedNotCovered(f"seed {name}: none of its {len(members)} voxels is usable in this run")
     r, z, retained = backend.correlate(series.samples, series.centre, compressor, series.mean_over(inside))
     usable = retained >= SMALLEST_RETAINED
     mask = series.mask

@@ -2,7 +2,7 @@
 
 from rsfc_gpu.denoise.motion import FdKind, check_motion, framewise_displacement, friston24, kept_volumes
 from rsfc_gpu.denoise.operator import TemporalOperator
-from rsfc_gpu.denoise.settings import DenoiseSettings, denoising_operator, denoising_steps
+from rsfc_gpu.denoise.settings import DenoiseSettings, TooFewDegreesOfFreedom, denoising_operator, denoising_steps
 from rsfc_gpu.denoise.steps import Step, bandpass, cut, detrend, polynomials, project_jointly, regress
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "FdKind",
     "Step",
     "TemporalOperator",
+    "TooFewDegreesOfFreedom",
     "bandpass",
     "check_motion",
     "cut",

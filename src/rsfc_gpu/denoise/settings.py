@@ -27,6 +27,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+class TooFewDegreesOfFreedom(InputError):
+    """Too little of a run is left after cleaning: a reason to leave the run out, not a fault of its files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DenoiseSettings:
     """How the series of a run are cleaned along time. The defaults are the preset `dparsf`.
@@ -155,10 +159,10 @@ def denoising_operator(settings: DenoiseSettings, steps: list[Step], kept: NDArr
     n_kept = int(kept.sum())
     scrubbed = f"{len(kept) - n_kept} of {len(kept)} volumes lost to scrubbing at {settings.fd_threshold_mm} mm"
     if settings.scrub == "cut" and n_kept < 2:
-        raise InputError(f"{n_kept} volumes are left: {scrubbed}")
+        raise TooFewDegreesOfFreedom(f"{n_kept} volumes are left: {scrubbed}")
     operator = TemporalOperator.from_steps(steps, len(kept))
     if operator.dof < settings.minimum_dof:
-        raise InputError(
+        raise TooFewDegreesOfFreedom(
             f"{operator.dof:.1f} degrees of freedom are left, at least {settings.minimum_dof:g} are needed "
             f"({scrubbed}; {settings.low_hz}-{settings.high_hz} Hz)"
         )

@@ -103,11 +103,23 @@ def seed_maps(
     InputError : grids that differ, a signal that `settings` name and the run lacks, a table whose length is not the
         image's, a damaged file, too few degrees of freedom left, a seed without a usable voxel.
     """
+    return map_run(run, seeds, settings, backend, progress=progress)[0]
+
+
+def map_run(
+    run: Run,
+    seeds: Seeds | ImageSource,
+    settings: DenoiseSettings,
+    backend: Backend,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[SeedMaps, Series]:
+    """The maps of `seed_maps`, and the series (before cleaning) that they were made from."""
     if not isinstance(seeds, Seeds):
         seeds = Seeds.from_labels(seeds)
     series, operator, nuisance = _cleaning(run, settings, backend, progress)
     r, z, usable, coverage = correlate_seeds(series, seeds, operator.compressor, backend)
-    return SeedMaps(
+    maps = SeedMaps(
         r=r,
         z=z,
         usable=usable.inside,
@@ -131,6 +143,7 @@ def seed_maps(
             "space": run.space,
         },
     )
+    return maps, series
 
 
 def cleaned_image(run: Run, settings: DenoiseSettings, backend: Backend) -> SpatialImage:

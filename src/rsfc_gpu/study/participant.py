@@ -1,0 +1,297 @@
+"""One run of a study: gates, cleaning and maps, and a record of what became of it. A bad run is a row with a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rsfc_gpu import __version__
+from rsfc_gpu.backend import Backend, BackendName, select_backend
+from rsfc_gpu.bids import RunFiles
+from rsfc_gpu.bids.confounds import MOTION_COLUMNS, confound_columns, read_motion, read_table
+from rsfc_gpu.connectivity import SeedMaps, SeedNotCovered, Seeds
+from rsfc_gpu.denoise import DenoiseSettings, TooFewDegreesOfFreedom, framewise_displacement
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import replacing
+from rsfc_gpu.images.atlas import read_card
+from rsfc_gpu.images.nifti import BoldSource
+from rsfc_gpu.images.series import Series
+from rsfc_gpu.report.tables import write_tsv
+from rsfc_gpu.study.config import Participants, Scan, SeedChoice
+from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, label, seal
+from rsfc_gpu.study.single_run import Run, map_run
+
+log = logging.getLogger(__name__)
+CARPET_VOXELS, CARPET_SCALE = 400, 42.0
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """All that is needed to process one run anywhere: it pickles.
+
+    `tissues` are masks of white matter and CSF for runs with rp_*.txt; `threads` CPU threads for voxel work.
+    """
+
+    files: RunFiles
+    images: Path
+    out: Path
+    tissues: tuple[tuple[str, Path], ...]
+    tr_s: float
+    scan: Scan
+    denoise: DenoiseSettings
+    seeds: SeedChoice
+    gates: Participants
+    device: BackendName
+    threads: int | None = 1
+
+
+def process_run(task: RunTask) -> Record:
+    """The record of a run after its maps are on disk; `reused` where they were there already."""
+    marker, made_from = _marker(task), ""
+    try:
+        made_from = _made_from(task)
+        done = is_current(marker, made_from)
+        if done is not None and done["status"] != "failed":
+            return {**done, "reused": True}
+        record, written = _process(task, _empty_record(task), marker.parent, _prefix(task.files))
+    except InputError as error:
+        record, written = _left_out(_empty_record(task), "images", "failed", str(error)), []
+    log.info("%s: %s %s", task.files.label, record["status"], record["reason"] or "")
+    return {**seal(marker, made_from, written, **record), "reused": False}
+
+
+def stored_record(task: RunTask) -> Record:
+    """The record of a run that was processed before; a run that was not, or not with these settings, has failed."""
+    try:
+        made_from = _made_from(task)
+    except InputError as error:
+        return {**_left_out(_empty_record(task), "images", "failed", str(error)), "reused": False}
+    done = is_current(_marker(task), made_from)
+    if done is None:
+        reason = "no maps made with these settings from these files; run the participant level first"
+        return {**_left_out(_empty_record(task), "images", "failed", reason), "reused": False}
+    return {**done, "reused": True}
+
+
+def map_path(out: Path, files: RunFiles, images: Path, seed: str) -> Path:
+    """Where the z map of a seed in a run is."""
+    return out / files.bold.parent.relative_to(images) / f"{_prefix(files)}seed-{label(seed)}_stat-z_statmap.nii.gz"
+
+
+def _prefix(files: RunFiles) -> str:
+    return f"{files.prefix}_space-{label(files.space)}_"
+
+
+def _marker(task: RunTask) -> Path:
+    folder = task.out / task.files.bold.parent.relative_to(task.images)
+    return folder / f"{_prefix(task.files)}desc-run_record.json"
+
+
+def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Record, list[Path]]:
+    """The record, and the files written."""
+    files = task.files
+    if files.missing:
+        return _left_out(base, "images", "failed", f"missing: {', '.join(files.missing)}"), []
+    try:
+        motion, discard = read_run_motion(files, task.scan)
+        record = base | {"n_discarded": discard} | motion_numbers(motion)
+        motion_file = _write_motion(folder / f"{prefix}desc-motion_timeseries.tsv", motion)
+        reason = motion_gate(record, task.gates)
+        if reason:
+            return _left_out(record, "motion", "excluded", reason), [motion_file]
+        run = _run(task, discard)
+        backend = _backend(task.device, task.threads)
+        maps, series = map_run(
+            run, seeds_on(task.seeds, BoldSource.open(files.bold), files.space), task.denoise, backend
+        )
+    except TooFewDegreesOfFreedom as error:
+        return _left_out(record, "denoise", "excluded", str(error)), [motion_file]
+    except SeedNotCovered as error:
+        return _left_out(record, "coverage", "excluded", str(error)), [motion_file]
+    except InputError as error:
+        return _left_out(base, "images", "failed", str(error)), []
+    record |= _map_numbers(maps)
+    write_tsv(_motion_table(motion).assign(kept=maps.kept), motion_file)
+    carpet = _write_carpet(folder / f"{prefix}desc-carpet_signals.npy", series)
+    written = [motion_file, carpet]
+    short = [
+        name for name, share in zip(maps.names, maps.coverage, strict=True) if share < task.gates.minimum_seed_coverage
+    ]
+    if short:
+        shares = ", ".join(f"{name} {record[f'coverage_{name}']:.0%}" for name in short)
+        reason = f"seed coverage below {task.gates.minimum_seed_coverage:.0%}: {shares}"
+        return _left_out(record, "coverage", "excluded", reason), written
+    paths = maps.save(folder, prefix=prefix)
+    written += [*paths, *(path.with_name(path.name.replace(".nii.gz", ".json")) for path in paths)]
+    return record | {"stage": "analysed", "status": "kept", "reason": None}, written
+
+
+def _empty_record(task: RunTask) -> Record:
+    files = task.files
+    return {
+        "participant_id": files.participant_id,
+        "session_id": files.session_id,
+        "run": files.run,
+        "bold": str(files.bold.relative_to(task.images)),
+    }
+
+
+def _left_out(record: Record, stage: str, status: str, reason: str) -> Record:
+    return record | {"stage": stage, "status": status, "reason": reason}
+
+
+def read_run_motion(files: RunFiles, scan: Scan) -> tuple[NDArray[np.float64], int]:
+    """Motion (T, 6) of the volumes that are analysed, and how many are discarded before them.
+
+    Of fMRIPrep's, the larger of `scan.discard_volumes` and the volumes that it marks as not in steady state.
+    """
+    if files.confounds is None:
+        assert files.motion is not None
+        motion, discard = read_motion(files.motion), scan.normalised_discard_volumes
+    else:
+        table = read_table(files.confounds)
+        motion = confound_columns(table, MOTION_COLUMNS, str(files.confounds))
+        marked = [name for name in table if str(name).startswith("non_steady_state_outlier")]
+        last = [int(np.flatnonzero(table[name].to_numpy() > 0).max(initial=-1)) + 1 for name in marked]
+        discard = max([scan.discard_volumes, *last])
+    if discard >= len(motion) - 1:
+        raise InputError(f"{files.label}: {discard} of {len(motion)} volumes would be discarded")
+    return motion[discard:], discard
+
+
+def motion_gate(record: Record, gates: Participants) -> str | None:
+    """Why the motion of a run leaves it out, or None."""
+    shift, turn = record["max_translation_mm"], record["max_rotation_degrees"]
+    if shift > gates.maximum_translation_mm:
+        return f"head motion: translation {shift:.2f} mm, over {gates.maximum_translation_mm:g} mm"
+    if turn > gates.maximum_rotation_degrees:
+        return f"head motion: rotation {turn:.2f} degrees, over {gates.maximum_rotation_degrees:g} degrees"
+    return None
+
+
+def motion_numbers(motion: NDArray[np.float64]) -> Record:
+    """Volumes, largest movement and mean displacement of a run."""
+    moved = motion - motion[0]  # from the first analysed volume, whatever the program's reference was
+    return {
+        "n_volumes": len(motion),
+        "max_translation_mm": round(float(np.abs(moved[:, :3]).max()), 6),
+        "max_rotation_degrees": round(float(np.rad2deg(np.abs(moved[:, 3:]).max())), 6),
+        "mean_fd_power_mm": round(float(framewise_displacement(motion, "power").mean()), 6),
+    }
+
+
+def _map_numbers(maps: SeedMaps) -> Record:
+    coverage = {f"coverage_{name}": round(float(s), 6) for name, s in zip(maps.names, maps.coverage, strict=True)}
+    return {
+        "n_censored": int((~maps.kept).sum()),
+        "rank": maps.rank,
+        "dof": round(maps.dof, 6),
+        "n_usable_voxels": int(maps.usable.sum()),
+        **coverage,
+    }
+
+
+def _motion_table(motion: NDArray[np.float64]) -> pd.DataFrame:
+    table = pd.DataFrame(motion, columns=list(MOTION_COLUMNS))
+    table["framewise_displacement"] = framewise_displacement(motion, "power")
+    return table
+
+
+def _write_motion(path: Path, motion: NDArray[np.float64]) -> Path:
+    return write_tsv(_motion_table(motion), path)
+
+
+def _write_carpet(path: Path, series: Series) -> Path:
+    """Evenly spaced voxels of the series before cleaning, in standard deviations times 42, int8."""
+    n_voxels = len(series.mask)
+    at = np.unique(np.linspace(0, n_voxels - 1, min(CARPET_VOXELS, n_voxels)).astype(np.int64))
+    signals = series.samples[:, at].T.astype(np.float64) - series.centre[at, None]
+    signals /= signals.std(axis=1, keepdims=True)
+    with replacing(path) as temporary:
+        np.save(temporary, np.clip(np.rint(CARPET_SCALE * signals), -127, 127).astype(np.int8))
+    return path
+
+
+def _run(task: RunTask, discard: int) -> Run:
+    files = task.files
+    assert files.mask is not None
+    common = {
+        "bold": files.bold,
+        "mask": files.mask,
+        "tr_s": task.tr_s,
+        "space": files.space,
+        "discard_volumes": discard,
+    }
+    if files.confounds is not None:
+        return Run(**common, confounds=files.confounds, fwhm_mm=task.scan.fwhm_mm)  # type: ignore[arg-type]
+    tissues = {**dict(task.tissues), "global": files.mask}
+    wanted = {name: tissues[name] for name in task.denoise.tissue_signals if name in tissues}
+    return Run(**common, motion=files.motion, tissues=wanted, fwhm_mm=task.scan.normalised_fwhm_mm)  # type: ignore[arg-type]
+
+
+def seeds_on(choice: SeedChoice, bold: BoldSource, space: str) -> Seeds:
+    """The seeds of a study on the grid of an image."""
+    return _seeds(choice, bold.shape, bold.affine.tobytes(), space)
+
+
+@cache
+def _seeds(choice: SeedChoice, shape: tuple[int, int, int], affine: bytes, space: str) -> Seeds:
+    grid = _Grid(shape, np.frombuffer(affine).reshape(4, 4))
+    names: list[str] = []
+    members: list[NDArray[np.int64]] = []
+    if choice.atlas is not None:
+        atlas = Seeds.from_atlas(choice.atlas, like=grid, space=space, allow_space=choice.allow_space)
+        unknown = [name for name in choice.names if name not in atlas.names]
+        if unknown:
+            raise InputError(
+                f"atlas {choice.atlas} has no seed {unknown[0]!r}: expected some of {', '.join(atlas.names)}"
+            )
+        wanted = choice.names or atlas.names
+        names += wanted
+        members += [atlas.members[atlas.names.index(name)] for name in wanted]
+    for sphere in choice.spheres:
+        found = Seeds.from_spheres([sphere.xyz_mm], sphere.radius_mm, like=grid, names=[sphere.name])
+        names.append(sphere.name)
+        members += found.members
+    return Seeds(tuple(names), tuple(members), shape, grid.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+
+@cache
+def _backend(device: BackendName, threads: int | None) -> Backend:
+    return select_backend(device, threads=threads)
+
+
+def _made_from(task: RunTask) -> str:
+    """The hash of all that decides what a run's maps are."""
+    files = task.files
+    inputs = [files.bold, files.mask, files.confounds, files.motion, *(path for _, path in task.tissues)]
+    return digest_of(
+        {
+            "version": __version__,
+            "files": [None if path is None else file_digest(path) for path in inputs],
+            "tr_s": task.tr_s,
+            "space": files.space,
+            "scan": task.scan.model_dump(mode="json"),
+            "denoise": dataclasses.asdict(task.denoise),
+            "seeds": task.seeds.model_dump(mode="json"),
+            "atlas": read_card(task.seeds.atlas).digest if task.seeds.atlas else None,
+            "gates": task.gates.model_dump(
+                include={"maximum_translation_mm", "maximum_rotation_degrees", "minimum_seed_coverage"}
+            ),
+        }
+    )

@@ -1,0 +1,110 @@
+"""The participants of a study: their table with scores, reduction rates and response."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rsfc_gpu.bids import Dataset, read_participants, read_visits
+from rsfc_gpu.clinical import is_responder, reduction_rate
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.study.config import Model, Participants, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCAN_COLUMNS = ("mean_fd_power_mm",)  # known only once the runs are processed
+
+
+def read_people(dataset: Dataset, study: Study) -> pd.DataFrame:
+    """One row per participant: participants.tsv, SCORE_VISIT, reduction_VISIT (per cent) and response.
+
+    `response` is "responder" or "nonresponder", missing without both scores.
+
+    Raises
+    ------
+    InputError : images of somebody who is not in the table, columns or levels that the study names and the table lacks;
+        as the readers of the tables.
+    """
+    choice = study.participants
+    people = read_participants(dataset.root)
+    with_images = {run.participant_id for run in dataset.runs}
+    strangers = sorted(with_images - set(people["participant_id"]))
+    if strangers:
+        raise InputError(
+            f"{dataset.root / 'participants.tsv'}: no row for {', '.join(strangers[:5])}"
+            f"{' and others' if len(strangers) > 5 else ''}, who {'have' if len(strangers) > 1 else 'has'} images"
+        )
+    if choice.score is not None:
+        people = _with_scores(people, dataset, choice)
+    if "response" not in people.columns:
+        people["response"] = None
+    _check_columns(people, study, str(dataset.root / "participants.tsv"))
+    return people
+
+
+def _with_scores(people: pd.DataFrame, dataset: Dataset, choice: Participants) -> pd.DataFrame:
+    assert choice.score is not None
+    visits = read_visits(dataset.root, choice.score, dataset.participants)
+    wide = visits.pivot(index="participant_id", columns="session_id", values=choice.score)
+    for visit in (choice.baseline, *choice.follow_up):
+        if visit not in wide.columns:
+            raise InputError(f"{choice.score}: no visit {visit!r}; there are {', '.join(map(str, wide.columns))}")
+        people[f"{choice.score}_{visit}"] = people["participant_id"].map(wide[visit]).astype("float64")
+    before = people[f"{choice.score}_{choice.baseline}"]
+    for visit in choice.follow_up:
+        people[f"reduction_{visit}"] = reduction_rate(before, people[f"{choice.score}_{visit}"])
+    if choice.response_visit is not None:
+        reached = is_responder(
+            people[f"reduction_{choice.response_visit}"],
+            threshold_percent=choice.response_percent,
+            comparison=choice.response_comparison,
+        )
+        response = reached.map({True: "responder", False: "nonresponder"}).astype(object)
+        people["response"] = response.where(response.notna(), None)
+    return people
+
+
+def chosen(people: pd.DataFrame, who: Mapping[str, Iterable[str]]) -> pd.Series[bool]:
+    """Which rows have one of the given values in every named column."""
+    import pandas as pd
+
+    inside = pd.Series(True, index=people.index)
+    for column, values in who.items():
+        inside &= people[column].isin(list(values))
+    return inside
+
+
+def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
+    """Every column and level that the study names is there."""
+    known = [*people.columns, *SCAN_COLUMNS]
+    wanted: list[tuple[str, str]] = [("participants.group", study.participants.group)]
+    if study.participants.reason_column is not None:
+        wanted.append(("participants.reason_column", study.participants.reason_column))
+    wanted += [(f"models.{model.name}", column) for model in study.models for column in _columns_of(model)]
+    wanted += [("associations.partial", column) for column in study.associations.partial]
+    wanted += [("report.rows", row.column) for row in study.report.rows]
+    wanted += [("report.columns", column) for group in study.report.columns for column in group.where]
+    if study.roc.models:
+        wanted.append(("roc", "response"))
+    for where, column in wanted:
+        if column not in known:
+            near = difflib.get_close_matches(column, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            raise InputError(f"{source}: no column {column!r}, which {where} of the study names; {hint}")
+    for model in study.models:
+        levels: dict[str, Any] = dict(model.who)
+        if model.group is not None:
+            levels[model.group] = (*levels.get(model.group, ()), *model.levels)
+        for column, values in levels.items():
+            there = [str(value) for value in people[column].dropna().unique()]
+            for value in values:
+                if value not in there:
+                    near = difflib.get_close_matches(value, there, n=1)
+                    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there[:8])}"
+                    raise InputError(f"{source}: nobody has {column} = {value!r} (models.{model.name}); {hint}")
+
+
+def _columns_of(model: Model) -> list[str]:
+    return [*model.who, *((model.group,) if model.group else ()), *model.covariates, *model.regressors]

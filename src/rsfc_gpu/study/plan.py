@@ -1,0 +1,153 @@
+"""What a study would do with a dataset, found without reading a volume: files, tables, gates on motion, and designs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from rsfc_gpu.bids import Dataset, RunFiles, find_runs, sidecar
+from rsfc_gpu.denoise import framewise_displacement
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.images.mask import corner_distance_mm
+from rsfc_gpu.images.nifti import BoldSource
+from rsfc_gpu.study.config import Study
+from rsfc_gpu.study.models import BuiltModel, build_design, scans_of
+from rsfc_gpu.study.participant import Record, motion_gate, motion_numbers, read_run_motion, seeds_on
+from rsfc_gpu.study.people import read_people
+from rsfc_gpu.study.scans import participant_flow, scan_table
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A dataset and a study that fit each other.
+
+    Attributes
+    ----------
+    people : one row per participant, with scores and response.
+    tr_s : repetition time of all runs, seconds. seeds : their names.
+    problems : runs that will fail, by their label, as far as headers and tables tell.
+    bytes_each : memory that a run needs, about.
+    """
+
+    study: Study
+    dataset: Dataset
+    people: pd.DataFrame
+    tr_s: float
+    seeds: tuple[str, ...]
+    problems: dict[str, str]
+    bytes_each: int
+
+
+def plan_study(bids: str | Path, study: Study, participants: Collection[str] | None = None) -> Plan:
+    """The runs, the people and the seeds of a study, checked against each other.
+
+    Raises
+    ------
+    InputError : whatever makes the study impossible on this dataset: spaces, columns, levels, ids, repetition times or
+        grids that differ, tissue masks that the denoising needs and the dataset lacks.
+    """
+    dataset = find_runs(bids, task=study.scan.task, space=study.scan.space, participants=participants)
+    people = read_people(dataset, study)
+    _check_tissues(dataset, study)
+    times: dict[float, RunFiles] = {}
+    problems: dict[str, str] = {}
+    first: BoldSource | None = None
+    for run in dataset.runs:
+        try:
+            bold = BoldSource.open(run.bold)
+        except InputError as error:
+            problems[run.label] = str(error)
+            continue
+        if run.missing:
+            problems[run.label] = f"missing: {', '.join(run.missing)}"
+        times.setdefault(_tr_s(run, bold, dataset, study), run)
+        if first is None:
+            first = bold
+        elif bold.shape != first.shape or corner_distance_mm(bold.shape, bold.affine, first.affine) > 1e-3:
+            raise InputError(f"{run.bold}: on another grid than {first.name}; all runs of a study need one grid")
+    if first is None:
+        raise InputError(
+            f"{dataset.images}: none of {len(dataset.runs)} images can be read: {next(iter(problems.values()))}"
+        )
+    if len(times) > 1:
+        listed = ", ".join(
+            f"{seconds:g} s ({run.label})" for seconds, run in sorted(times.items(), key=lambda one: one[0])
+        )
+        raise InputError(f"{dataset.images}: runs with different repetition times: {listed}")
+    seeds = seeds_on(study.seeds, first, dataset.runs[0].space)
+    _check_seed_names(study, seeds.names)
+    size = first.shape[0] * first.shape[1] * first.shape[2] * first.n_volumes
+    return Plan(study, dataset, people, next(iter(times)), seeds.names, problems, 6 * size + 300_000_000)
+
+
+def expected_flow(plan: Plan) -> pd.DataFrame:
+    """The participant flow as far as motion and missing files decide it; other gates need the images."""
+    records = []
+    for run in plan.dataset.runs:
+        bold = str(run.bold.relative_to(plan.dataset.images))
+        record: Record = {
+            "participant_id": run.participant_id,
+            "session_id": run.session_id,
+            "run": run.run,
+            "bold": bold,
+        }
+        try:
+            if run.label in plan.problems:
+                raise InputError(plan.problems[run.label])
+            motion, discard = read_run_motion(run, plan.study.scan)
+        except InputError as error:
+            records.append(record | {"stage": "images", "status": "failed", "reason": str(error)})
+            continue
+        record |= motion_numbers(motion) | {"n_discarded": discard}
+        record["mean_fd_power_mm"] = float(framewise_displacement(motion, "power").mean())
+        reason = motion_gate(record, plan.study.participants)
+        gate = {"stage": "motion", "status": "excluded"} if reason else {"stage": "analysed", "status": "kept"}
+        records.append(record | gate | {"reason": reason})
+    return participant_flow(records, plan.people, plan.study)
+
+
+def expected_models(plan: Plan, flow: pd.DataFrame) -> list[BuiltModel]:
+    """Every model over the scans that a flow keeps.
+
+    Raises
+    ------
+    InputError : a model that these scans cannot carry.
+    """
+    scans = scan_table(flow, plan.people)
+    tables = [(model, scans_of(model, scans)) for model in plan.study.models]
+    return [BuiltModel(model, table, build_design(model, table)) for model, table in tables]
+
+
+def _check_tissues(dataset: Dataset, study: Study) -> None:
+    normalised = [run for run in dataset.runs if run.form == "normalised"]
+    missing = [name for name in study.denoise.tissue_signals if name not in ("global", *dataset.tissues)]
+    if normalised and missing:
+        space = normalised[0].space
+        raise InputError(
+            f"{dataset.images}: the denoising regresses out {', '.join(missing)} and there is no mask: expected "
+            f"tpl-{space}/tpl-{space}_label-WM_mask.nii.gz and label-CSF, or other tissue_signals"
+        )
+
+
+def _check_seed_names(study: Study, names: tuple[str, ...]) -> None:
+    for model in study.models:
+        for seed in model.seeds:
+            if seed not in names:
+                raise InputError(f"models.{model.name}: no seed {seed!r}; there are {', '.join(names)}")
+
+
+def _tr_s(run: RunFiles, bold: BoldSource, dataset: Dataset, study: Study) -> float:
+    """Repetition time of a run: its sidecar's, else its header's; it must be the study's where that says one."""
+    stated = sidecar(run.bold, dataset.images).get("RepetitionTime", bold.tr_s)
+    if stated is None:
+        stated = study.scan.tr_s
+    if not isinstance(stated, int | float) or not 0.1 <= stated <= 20:
+        raise InputError(
+            f"{run.bold}: no repetition time between 0.1 and 20 s in sidecar or header ({stated}); set scan.tr_s"
+        )
+    if study.scan.tr_s is not None and abs(stated - study.scan.tr_s) > 1e-3:
+        raise InputError(f"{run.bold}: repetition time {stated:g} s, the study says scan.tr_s = {study.scan.tr_s:g}")
+    return round(float(stated), 4)

@@ -1,0 +1,248 @@
+"""A whole study, from a dataset to tables, maps and report: `run_study` reads like the methods section of a paper."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from rsfc_gpu.backend import Backend, BackendName, select_backend
+from rsfc_gpu.errors import InputError
+from rsfc_gpu.report.tables import write_tsv
+from rsfc_gpu.study.clinical_stage import Findings, analyse
+from rsfc_gpu.study.clusters import cell_means, check_motion, cluster_values, collect_clusters
+from rsfc_gpu.study.config import Study
+from rsfc_gpu.study.executor import Workers, default_jobs, run_all
+from rsfc_gpu.study.models import BuiltModel, ModelTask, built, process_model
+from rsfc_gpu.study.outputs import prepare
+from rsfc_gpu.study.participant import Record, RunTask, process_run, stored_record
+from rsfc_gpu.study.plan import Plan, expected_flow, expected_models, plan_study
+from rsfc_gpu.study.provenance import write_description, write_models, write_provenance, write_study
+from rsfc_gpu.study.scans import note_missing_variables, participant_flow, scan_maps, scan_table
+
+log = logging.getLogger(__name__)
+Level = Literal["participant", "group", "all"]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How, not what: where the work is done, and on whom.
+
+    Attributes
+    ----------
+    level : "participant" (maps of each run), "group" (all that follows, from maps that are there) or "all".
+    participants : labels; None: everybody.
+    jobs : runs at once; None: as many as processors and memory allow.
+    scheduler : address of a Dask scheduler, instead of this machine.
+    command : for the provenance.
+    """
+
+    level: Level = "all"
+    participants: Collection[str] | None = None
+    device: BackendName = "auto"
+    jobs: int | None = None
+    workers: Workers = "threads"
+    scheduler: str | None = None
+    command: str = ""
+    report: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a study came to: the flow of the runs (or their records, at participant level), and where the report is."""
+
+    flow: pd.DataFrame
+    n_reused: int
+    report: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def count(self, status: str) -> int:
+        """Runs with a status; people without images are not runs."""
+        return int(((self.flow["status"] == status) & self.flow["bold"].notna()).sum())
+
+
+def run_study(
+    bids: str | Path, out: str | Path, study: Study, options: RunOptions | None = None, progress: Progress | None = None
+) -> Outcome:
+    """Run a study, or as much of it as is not done yet; every result is a file under `out`.
+
+    Parameters
+    ----------
+    bids : a dataset as `find_runs` reads it. out : a folder that is new, empty, or of this study.
+    progress : called with the stage, tasks done, and tasks in all.
+
+    Raises
+    ------
+    InputError : the study does not fit the dataset; nothing has been computed then. A run that cannot be used is no
+        error: it is a row of the flow.
+    ResourceError, BackendError : disk, memory, workers, device.
+    """
+    options, out = options or RunOptions(), Path(out).resolve()
+    seconds: dict[str, float] = {}
+    plan = plan_study(bids, study, options.participants)
+    if options.level != "participant":
+        expected_models(plan, expected_flow(plan))
+    backend = select_backend(options.device)
+    prepare(out, plan.dataset.root)
+    with _logged(out):
+        write_study(out, study)
+        write_description(out, plan, backend, options.command)
+        with _timed(seconds, "participants"):
+            records = _map_runs(plan, out, options, backend, progress)
+        if options.level == "participant":
+            return Outcome(pd.DataFrame(records), _reused(records), seconds=seconds)
+        flow = participant_flow(records, plan.people, study)
+        scans = scan_table(flow, plan.people)
+        maps = scan_maps(scans, flow, plan.dataset, study, out, plan.seeds)
+        with _timed(seconds, "group"):
+            models = _fit_models(plan, scans, maps, out, backend, options, progress)
+        note_missing_variables(flow, {one.model.name: one.dropped for one in models})
+        write_tsv(flow, out / "participants_flow.tsv")
+        with _timed(seconds, "clinical"):
+            clusters = collect_clusters(study, plan.seeds, out)
+            values = cluster_values(clusters, scans, maps, study, out)
+            cell_means(values, models, out)
+            check_motion(scans, maps, study, out)
+            significant = clusters[clusters["significant"].astype(bool)]
+            people = _analysed_people(plan.people, scans)
+            by_name = {one.model.name: one for one in models}
+            analyse(Findings(study, people, values, by_name, significant, maps, out), _jobs(plan, options))
+        write_provenance(out, plan, backend, options.command, flow, _reused(records), seconds)
+        report = None
+        if options.report:
+            with _timed(seconds, "report"):
+                report = _write_report(out)
+        return Outcome(flow, _reused(records), report, seconds)
+
+
+def _map_runs(plan: Plan, out: Path, options: RunOptions, backend: Backend, progress: Progress | None) -> list[Record]:
+    """The participant stage: maps of every run, or the records of those that are there."""
+    study, jobs = plan.study, _jobs(plan, options)
+    # On a cluster each worker has a device of its own; here it was chosen once.
+    device: BackendName = options.device if options.scheduler else ("cuda" if backend.name == "cuda" else "cpu")
+    tasks = [
+        RunTask(
+            files=run,
+            images=plan.dataset.images,
+            out=out,
+            tissues=tuple(plan.dataset.tissues.items()) if run.form == "normalised" else (),
+            tr_s=plan.tr_s,
+            scan=study.scan,
+            denoise=study.denoise,
+            seeds=study.seeds,
+            gates=study.participants,
+            device=device,
+            threads=1 if jobs > 1 or options.scheduler else None,
+        )
+        for run in plan.dataset.runs
+    ]
+    if options.level == "group":
+        return [stored_record(task) for task in tasks]
+    results = run_all(process_run, tasks, jobs=jobs, workers=options.workers, scheduler=options.scheduler)
+    return _watched("runs", results, len(tasks), progress)
+
+
+def _fit_models(
+    plan: Plan,
+    scans: pd.DataFrame,
+    maps: dict[str, list[Path]],
+    out: Path,
+    backend: Backend,
+    options: RunOptions,
+    progress: Progress | None,
+) -> list[BuiltModel]:
+    """The group stage: every model for every seed."""
+    models = [built(model, scans) for model in plan.study.models]
+    tasks = [
+        ModelTask(
+            one.model,
+            seed,
+            one.table[["participant_id", "session_id", *_variables(one)]].reset_index(drop=True),
+            [maps[seed][int(at)] for at in one.table.index],
+            out,
+            backend.name,
+        )
+        for one in models
+        if one.design is not None
+        for seed in one.model.seeds or plan.seeds
+    ]
+    fits = _watched("models", run_all(process_model, tasks, jobs=_jobs(plan, options)), len(tasks), progress)
+    write_models(out, models, fits, plan, scans)
+    return models
+
+
+def _variables(one: BuiltModel) -> list[str]:
+    model = one.model
+    named = [*([model.group] if model.group else []), *model.covariates, *model.regressors]
+    return list(dict.fromkeys(named))
+
+
+def _watched(stage: str, results: Any, total: int, progress: Progress | None) -> list[Record]:
+    found = []
+    for result in results:
+        found.append(result)
+        if progress:
+            progress(stage, len(found), total)
+    return found
+
+
+def _analysed_people(people: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
+    """The participants with an analysed scan, with the mean displacement of their first one."""
+    fd = scans.drop_duplicates("participant_id").set_index("participant_id")["mean_fd_power_mm"]
+    inside = people[people["participant_id"].isin(fd.index)].reset_index(drop=True)
+    return inside.assign(mean_fd_power_mm=inside["participant_id"].map(fd), analysed=True)
+
+
+def _jobs(plan: Plan, options: RunOptions) -> int:
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"jobs = {options.jobs}: must be at least 1")
+    return options.jobs or default_jobs(plan.bytes_each)
+
+
+def _reused(records: Sequence[Record]) -> int:
+    return sum(bool(record.get("reused")) for record in records)
+
+
+def _write_report(out: Path) -> Path | None:
+    try:
+        from rsfc_gpu.report import write_report
+    except ImportError:
+        return None
+    return Path(write_report(out))
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Any:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - started, 2)
+
+
+@contextmanager
+def _logged(out: Path) -> Any:
+    """Everything the package logs goes to a file of this invocation too."""
+    import os
+
+    path = out / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("rsfc_gpu")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException:
+        logger.exception("stopped")
+        raise
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
