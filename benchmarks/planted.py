@@ -89,7 +89,7 @@ def examine(cohort: Cohort) -> dict[str, Any]:
     contrast = found.groupby(["kind", "seed", "direction"])["q_fdr"].min() < 0.05
     score = score_planted(effects, found.dropna(subset="x"))
     return {
-        "summary": summarise_score(score).round(4).to_dict("records"),
+        "summary": without_nan(summarise_score(score)),
         "missed": score.loc[score["result"] == "missed", "name"].tolist(),
         "others": [
             {key: row[key] for key in ("result", "kind", "seed", "sign", "x", "y", "z", "q", "name")}
@@ -178,7 +178,12 @@ def by_kind(cohorts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summed = table.groupby("kind", sort=False)[["maps", "planted", "found", "leaks", "false_clusters"]].sum()
     summed["found_share"] = summed["found"] / summed["planted"].where(summed["planted"] > 0)
     summed["mean_false_share"] = table.groupby("kind")["false_share"].mean()
-    return summed.reset_index().round(4).astype(object).where(lambda cell: cell.notna(), None).to_dict("records")
+    return without_nan(summed.reset_index())
+
+
+def without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, for JSON, which knows no NaN."""
+    return table.round(4).astype(object).where(lambda cell: cell.notna(), None).to_dict("records")
 
 
 def alarms(cohorts: list[dict[str, Any]]) -> dict[str, Any]:
