@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import ThreadpoolController
 
 from rsfc_gpu.backend import F32, F64, cpu_group, cpu_preprocess, numba_kernels, numba_labels
+from rsfc_gpu.backend.blas import BlasLibraries, loaded_blas
 from rsfc_gpu.backend.dct import CosineBasis
 from rsfc_gpu.backend.linear_model import LinearFit
 from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
@@ -125,8 +125,8 @@ class CpuBackend:
         )
 
     @cached_property
-    def _blas(self) -> ThreadpoolController:
-        return ThreadpoolController()  # finding the loaded BLAS libraries takes milliseconds: once is enough
+    def _blas(self) -> BlasLibraries:
+        return loaded_blas()  # finding the loaded BLAS libraries takes milliseconds: once is enough
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.denoise.steps import Step
 from rsfc_gpu.errors import InputError
 
@@ -55,7 +55,7 @@ class TemporalOperator:
         InputError : the steps amplify (their largest singular value exceeds 1), or no volume is left.
         """
         # One thread: matrices of this size lose more to waking a second one than they gain.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             chain = np.eye(n_volumes) - 1.0 / n_volumes  # the identity on centred series
             for step in steps:
                 chain = step(chain)

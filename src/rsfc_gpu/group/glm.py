@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from rsfc_gpu.backend import Backend, select_backend
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.group.contrast import contrast_weights
 from rsfc_gpu.group.covariance import (
@@ -186,7 +186,7 @@ def fit_many(
     backend = select_backend("cpu") if backend is None else backend
     fits = {}
     # Matrices of a hundred rows: more BLAS threads than one only wait for each other.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         for name, each in maps.items():
             samples, voxels = read_samples(each, design.rows, design.n_table_rows, mask, affine)
             fits[name] = _fit(samples, voxels, design, backend)
