@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsfc_gpu import __version__
+from rsfc_gpu.cli_study import add_study_commands
 from rsfc_gpu.errors import BackendError, InputError, ResourceError, RsfcError
 
 if TYPE_CHECKING:
@@ -39,13 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rsfc",
-        description="Resting-state functional connectivity, from BOLD files to seed maps.",
-        epilog="exit codes: 0 done, 1 bug, 2 usage, 3 invalid input, 6 memory, disk or no usable GPU, 130 interrupted",
+        description="Resting-state functional connectivity, from BOLD files to clinical tables.",
+        epilog="exit codes: 0 done, 1 bug, 2 usage, 3 invalid input, 4 some runs failed, 5 all failed, "
+        "6 memory, disk or no usable GPU, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"rsfc {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_study_commands(commands)
     _add_maps(commands)
     _add_simulate(commands)
+    report = commands.add_parser("report", help="the report of a study, made again", description=_report.__doc__)
+    report.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="folder that a study wrote")
+    report.set_defaults(run=_report)
     devices = commands.add_parser("devices", help="what this machine can compute on", description=_devices.__doc__)
     devices.set_defaults(run=_devices)
     return parser
@@ -184,6 +190,14 @@ def _run_and_settings(arguments: argparse.Namespace) -> tuple[Run, DenoiseSettin
         fwhm_mm=arguments.fwhm,
     )
     return run, settings
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    """Write OUT_DIR/report.html, figures/ and tables/ from the files of the study in OUT_DIR."""
+    from rsfc_gpu.report import write_report
+
+    path = write_report(arguments.out_dir)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _devices(_: argparse.Namespace) -> None:

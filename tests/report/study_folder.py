@@ -170,7 +170,8 @@ def _group(folder: Path, rng: np.random.Generator) -> None:
     kinds = {"patients-controls": ("two_sample", "unequal"), "response-time": ("flexible_factorial", "spm")}
     for model, (kind, covariance) in kinds.items():
         told = {"name": model, "kind": kind, "description": "", "n_images": 24, "covariates": ["age", "sex"]}
-        told |= {"absorbed": ["age"] if kind == "flexible_factorial" else [], "covariance": covariance}
+        told |= {"absorbed": ["age"] if kind == "flexible_factorial" else [], "covariance": covariance, "skipped": None}
+        told["fits"] = {"LBleft": {"dof": [1.0, 19.0]}, "CMright": {"skipped": HOSTILE}}
         told |= {"seeds": list(SEEDS), "contrasts": contrasts[model], "height_p": 0.001, "connectivity": 18, "q": 0.05}
         _json(folder / f"group/model-{model}/model.json", told)
         _maps(folder / f"group/model-{model}", model, rng)
@@ -182,7 +183,7 @@ def _group(folder: Path, rng: np.random.Generator) -> None:
         folder / "group/qc_fc.tsv",
     )
     for seed in SEEDS:
-        _image(folder / f"group/seed-{seed}_stat-qcfc_statmap.nii.gz", rng.normal(0, 0.2, SHAPE).astype(np.float32))
+        _image(folder / f"group/qcfc/seed-{seed}_stat-r_statmap.nii.gz", rng.normal(0, 0.2, SHAPE).astype(np.float32))
 
 
 def _maps(folder: Path, model: str, rng: np.random.Generator) -> None:

@@ -109,13 +109,13 @@ def _draw(image: Any, common: dict[str, Any], heights_mm: Sequence[float]) -> No
         slices.annotate(size=7)
 
 
-def colours(threshold: float, limit: float, *, kind: Kind) -> Any:
-    """The colour map over -limit to limit: grey up to the threshold, then the whole ramp up to the limit."""
+def colours(threshold: float, limit: float, *, kind: Kind, lowest: float | None = None) -> Any:
+    """The colours from `lowest` (-limit if None) to limit: grey up to the threshold, then the whole ramp."""
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 
     warm = LinearSegmentedColormap.from_list("warm", _ONE_SIDED if kind == "F" else _WARM)
     cool = LinearSegmentedColormap.from_list("cool", _COOL)
-    level = np.linspace(-limit, limit, _LEVELS)
+    level = np.linspace(-limit if lowest is None else lowest, limit, _LEVELS)
     strength = np.clip((np.abs(level) - threshold) / (limit - threshold), 0, 1)
     table = np.where((level > 0)[:, None], warm(strength), cool(strength))
     table[np.abs(level) < threshold] = (0.8, 0.8, 0.8, 1.0)

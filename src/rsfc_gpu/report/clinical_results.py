@@ -30,8 +30,7 @@ _ASSOCIATION = _NAMES | {
     "method": "Method",
     "n": "n",
     "r": "r",
-    "ci_low": "95 % CI from",
-    "ci_high": "to",
+    "interval": "95 % CI",
     "p": "p",
     "q": "q",
     "circular": "Circular",
@@ -43,8 +42,7 @@ _ROC = _NAMES | {
     "n_positive": "n",
     "n_negative": "n others",
     "auc": "AUC",
-    "ci_low": "95 % CI from",
-    "ci_high": "to",
+    "interval": "95 % CI",
     "p": "p",
     "cutoff": "Cut-off",
     "sensitivity": "Sensitivity",
@@ -182,6 +180,10 @@ def _table(
     outputs: Outputs,
     note: str,
 ) -> Block:
+    if "ci_low" in table:
+        decimals = 3 if "auc" in table else 2
+        ends = zip(table["ci_low"], table["ci_high"], strict=True)
+        table = table.assign(interval=[f"{fixed(decimals)(low)} to {fixed(decimals)(high)}" for low, high in ends])
     present = {column: words for column, words in headings.items() if column in table and table[column].notna().any()}
     notes = [
         text

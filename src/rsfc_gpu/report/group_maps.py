@@ -27,9 +27,7 @@ _HEADINGS = {
     "meaning": "Direction",
     "region": "Region of the peak",
     "voxels": "Voxels",
-    "x": "x",
-    "y": "y",
-    "z": "z",
+    "peak_mm": "x, y, z",
     "statistic": "Test",
     "peak": "Peak",
     "p_unc": "p",
@@ -38,7 +36,7 @@ _HEADINGS = {
     "q_model": "q, whole model",
     "cell_means": "Cell means of z",
 }
-_FORMATS = {"peak": fixed(2), "x": fixed(0), "y": fixed(0), "z": fixed(0)}
+_FORMATS = {"peak": fixed(2)}
 _NOTES = (
     "x, y, z: peak in millimetres of MNI space. p, p FWE, q FDR: of the cluster; q FDR within its map and direction.",
     "q, whole model: Benjamini-Hochberg over all clusters of the model: over its seeds, contrasts and directions.",
@@ -70,7 +68,8 @@ class MapResult:
 
     @property
     def title(self) -> str:
-        return f"{self.model}: {self.contrast}, seed {self.seed}"
+        asked = self.model if self.contrast == self.model else f"{self.model}, {self.contrast}"
+        return f"{asked}: seed {self.seed}"
 
     @property
     def peaks_mm(self) -> list[list[float]]:
@@ -99,6 +98,9 @@ def map_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
         if model.get("skipped"):
             yield Text(f"This model did not run: {model['skipped']}", "warning")
             continue
+        for seed, fit in (model.get("fits") or {}).items():
+            if fit.get("skipped"):
+                yield Text(f"Seed {seed} was not analysed: {fit['skipped']}", "warning")
         mine = clusters[clusters["model"] == name]
         yield Text(_tally(model, mine, results[name]))
         if results[name]:
@@ -166,7 +168,10 @@ def _tally(model: Mapping[str, Any], clusters: pd.DataFrame, found: Sequence[Map
 
 def _cluster_table(model: Mapping[str, Any], found: Sequence[MapResult], exhibits: Exhibits) -> Block:
     table = pd.concat([one.survivors.assign(statistic=one.statistic_text) for one in found], ignore_index=True)
+    table["peak_mm"] = [", ".join(map(fixed(0), xyz)) for xyz in table[["x", "y", "z"]].to_numpy(dtype=np.float64)]
     shown = [name for name in _HEADINGS if name in table and table[name].notna().any()]
+    if table["contrast"].nunique() == 1:
+        shown.remove("contrast")
     return exhibits.table(
         f"clusters_{model['name']}",
         table[shown],

@@ -216,8 +216,8 @@ def _clinical(facts: Facts, cite: Cite) -> list[str]:
         ),
         "association": lambda: (
             "A cluster's mean z was correlated with clinical measures by Pearson's coefficient where Shapiro and "
-            f"Wilk's test{cite('shapiro')} rejected normality of neither, else by Spearman's; the false discovery rate was "
-            f"computed over all these tests{cite('bh')}."
+            f"Wilk's test{cite('shapiro')} rejected normality of neither, else by Spearman's; the false discovery rate "
+            f"was computed over all these tests{cite('bh')}."
         ),
         "partial": lambda: "Partial correlations held further measures constant, as stated in each row.",
         "roc": lambda: (

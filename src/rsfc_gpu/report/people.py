@@ -14,8 +14,7 @@ from rsfc_gpu.report.page import Block, Text
 # What those who stand in a box have come through, and the stages at which they may leave it.
 _STEPS = (
     ("in the dataset", ("enrolment",)),
-    ("with images", ("images", "motion", "denoise", "coverage")),
-    ("with usable images", ("variables", "participant")),
+    ("with images", ("images", "motion", "denoise", "coverage", "participant")),
 )
 # Reasons are counted by stage: the words of each run name its own numbers.
 _REASONS = {
@@ -23,10 +22,9 @@ _REASONS = {
     "motion": "head motion beyond the limit",
     "denoise": "too few degrees of freedom",
     "coverage": "seed not covered",
-    "variables": "a variable is missing",
     "participant": "another visit left out",
 }
-_ORDER = ("enrolment", "images", "motion", "denoise", "coverage", "variables", "participant")
+_ORDER = ("enrolment", "images", "motion", "denoise", "coverage", "participant")
 
 
 def people_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,7 +80,8 @@ def _points(
 
 
 def _folded(name: str) -> str:
-    return name if len(name) <= 8 else name.replace(" ", "\n", 1)
+    """A name in at most three short lines under its axis."""
+    return "\n".join(textwrap.wrap(name, 11, max_lines=3, placeholder="\N{HORIZONTAL ELLIPSIS}"))
 
 
 @styled
@@ -159,9 +161,9 @@ def carpet(
     Power 2017, NeuroImage 154:150.
     """
     n_volumes = signals.shape[1]
-    figure = new_figure(DOUBLE_MM, 72)
+    figure = new_figure(SINGLE_MM, 60)
     if fd_mm is not None:
-        top = figure.add_axes((0.08, 0.72, 0.9, 0.18))
+        top = figure.add_axes((0.14, 0.7, 0.84, 0.19))
         top.plot(np.arange(n_volumes), np.asarray(fd_mm, dtype=np.float64), color=INK, linewidth=0.8)
         if fd_threshold_mm is not None:
             top.axhline(fd_threshold_mm, color=VERMILION, linewidth=0.8, linestyle=(0, (4, 2)))
@@ -171,7 +173,7 @@ def carpet(
         top.set_ylim(bottom=0)
         top.set_ylabel("FD (mm)")
         top.tick_params(labelbottom=False)
-    axes = figure.add_axes((0.08, 0.15, 0.9, 0.53 if fd_mm is not None else 0.75))
+    axes = figure.add_axes((0.14, 0.16, 0.84, 0.5 if fd_mm is not None else 0.73))
     deviation = signals - signals.mean(axis=1, keepdims=True)
     scale = deviation.std(axis=1, keepdims=True)
     deviation = np.divide(deviation, scale, out=np.zeros_like(deviation), where=scale > 0)
@@ -180,5 +182,5 @@ def carpet(
     axes.set_ylabel("Voxels")
     axes.set_yticks([])
     if title:
-        figure.text(0.08, 0.985, title, va="top", fontsize=8, fontweight="bold")
+        figure.text(0.02, 0.985, title, va="top", fontsize=7, fontweight="bold")
     return figure

@@ -13,7 +13,7 @@ from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import replacing
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report.exhibits import FIGURES, Exhibits
-from rsfc_gpu.report.outputs import Outputs
+from rsfc_gpu.report.outputs import Outputs, label
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.quality import by_group, carpet, qc_fc, seed_coverage
 from rsfc_gpu.report.tables import fixed
@@ -42,17 +42,17 @@ def quality_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
 
 
 def _measures(runs: pd.DataFrame, study: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Block]:
-    measures = {label: runs[name] for name, label in _MEASURES.items() if name in runs and runs[name].notna().any()}
+    measures = {words: runs[name] for name, words in _MEASURES.items() if name in runs and runs[name].notna().any()}
     groups = visit_names(runs)
     minimum = setting(study, "minimum_dof")
     gates = {} if minimum is None else {_MEASURES["dof"]: (minimum, f"gate {minimum:g}")}
     figure = by_group(measures, list(groups), kept=runs["status"] == "kept", gates=gates)
     yield exhibits.picture("quality_runs", figure, "Head motion, scrubbing and degrees of freedom, run by run.")
     rows = []
-    for label, values in measures.items():
+    for words, values in measures.items():
         for group, part in values.astype(float).groupby(groups, sort=False):
             described = {"median": part.median(), "lowest": part.min(), "highest": part.max()}
-            rows.append({"measure": label, "group": group, "runs": int(part.notna().sum())} | described)
+            rows.append({"measure": words, "group": group, "runs": int(part.notna().sum())} | described)
     formats = {name: fixed(3) for name in ("median", "lowest", "highest")}
     yield exhibits.table("quality_by_group", pd.DataFrame(rows), title="Quality of the runs by group.", formats=formats)
 
@@ -75,7 +75,10 @@ def _coverage(runs: pd.DataFrame, study: Mapping[str, Any], exhibits: Exhibits) 
 
 def _motion_and_connectivity(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     table = outputs.table("group/qc_fc.tsv", ("seed", "n"))
-    maps = {str(seed): outputs.folder / f"group/seed-{seed}_stat-qcfc_statmap.nii.gz" for seed in table["seed"]}
+    maps = {
+        str(seed): outputs.folder / f"group/qcfc/seed-{label(str(seed))}_stat-r_statmap.nii.gz"
+        for seed in table["seed"]
+    }
     found = {seed: load_volume(path)[0] for seed, path in maps.items() if path.is_file()}
     if found:
         caption = (
@@ -107,15 +110,20 @@ def _carpets(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     threshold = setting(outputs.study, "fd_threshold_mm")
     order = sorted(signals, key=lambda name: -mean_fd[name])
     for place, name in enumerate(order):
-        figure = _carpet_figure(signals[name], tables.get(name), threshold, f"{name}")
+        figure = _carpet_figure(signals[name], tables.get(name), threshold, _short(name))
         if place < WORST_CARPETS:
-            caption = f"Carpet plot of {name} before cleaning: one of the {WORST_CARPETS} runs that moved most."
+            caption = f"Carpet plot of {_short(name)} before cleaning; rank {place + 1} in motion."
             yield exhibits.picture(f"carpet_{name}", figure, caption)
         else:
             with replacing(outputs.folder / FIGURES / f"carpet_{name}.png") as temporary:
                 figure.savefig(temporary, format="png", dpi=_REST_DPI, metadata={"Software": None})
     if len(order) > WORST_CARPETS:
         yield Text(f"Carpet plots of the other {len(order) - WORST_CARPETS} runs are in figures/carpet_*.png.", "note")
+
+
+def _short(run: str) -> str:
+    """The name of a run without its task and space, which the runs of a study share."""
+    return " ".join(part for part in run.split("_") if not part.startswith(("task-", "space-")))
 
 
 def _mean_fd(table: pd.DataFrame | None) -> float:

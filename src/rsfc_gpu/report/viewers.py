@@ -63,13 +63,16 @@ def viewer(
 
     finite = np.nan_to_num(values).astype(np.float32)
     limit = max(float(np.abs(finite).max()), threshold * 1.05 + 1e-6)
+    lowest = 0.0 if kind == "F" else -limit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nilearn warns of masked arrays within NumPy
         view = plotting.view_img(
             nib.Nifti1Image(finite, affine),
             threshold=threshold,
             vmax=limit,
-            cmap=colours(threshold, limit, kind=kind),
+            vmin=lowest,
+            symmetric_cmap=kind == "t",
+            cmap=colours(threshold, limit, kind=kind, lowest=lowest),
             cut_coords=None if cut_mm is None else tuple(float(mm) for mm in cut_mm),
             resampling_interpolation="nearest",
             black_bg=False,
