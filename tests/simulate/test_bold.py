@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 import rsfc_gpu as rg
 from rsfc_gpu.simulate import Anatomy, build_anatomy, simulate_run
@@ -40,10 +41,10 @@ def test_grid_is_that_of_normalised_data(anatomy: Anatomy) -> None:
 
 
 def test_noise_has_unit_variance_everywhere_and_the_stated_smoothness(anatomy: Anatomy) -> None:
-    noise = anatomy.noise(np.random.default_rng(0), 400)
+    noise = anatomy.noise(np.random.default_rng(0), 200)
     variance = noise.var(axis=0)
     assert variance.mean() == pytest.approx(1, abs=0.01)
-    assert variance.min() > 0.6  # the smallest of 30,000 with 400 degrees of freedom
+    assert variance.min() > 0.5  # the smallest of 30,000 with 200 degrees of freedom
     assert np.abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.01
     volume = anatomy.brain.put(noise)
     both = anatomy.brain.inside[:-1] & anatomy.brain.inside[1:]
@@ -91,26 +92,26 @@ def measured_z(anatomy: Anatomy, z_maps: NDArray[np.float32], at: NDArray[np.int
         maps = rg.seed_maps(given, anatomy.seeds, settings.replace(minimum_dof=0), backend)
         return np.array([anatomy.brain.take(z)[at] for z in maps.z])
 
-    with ThreadPoolExecutor(2) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(2) as pool:
         return np.array(list(pool.map(one, range(n))), dtype=np.float64)
 
 
 @pytest.mark.slow
 def test_the_planted_z_arrives_under_its_seed_and_under_no_other(anatomy: Anatomy) -> None:
     """Six seeds are neighbours; a target of one must not show under the others."""
-    n = 60
+    n = 40
     blobs, at = anatomy.blobs(PLACES, 12.0)
     signs = np.array([1, -1, 1, -1, 1, -1])
     z = measured_z(anatomy, (PLANTED_Z * signs[:, None] * blobs).astype(np.float32), at, n)
     own = np.arange(6)
-    # The standard error of the mean of a seed is 0.2 / sqrt(60) = 0.026; of all six, a hundredth.
+    # The standard error of the mean of a seed is 0.2 / sqrt(40) = 0.032; of all six, a hundredth.
     found = z.mean(axis=0)[own, own] * signs
     np.testing.assert_allclose(found, PLANTED_Z, atol=4 * 0.2 / np.sqrt(n))
-    assert found.mean() == pytest.approx(PLANTED_Z, abs=0.035)
+    assert found.mean() == pytest.approx(PLANTED_Z, abs=0.045)
     others = ~np.eye(6, dtype=bool)
-    assert np.abs((z.mean(axis=0) * signs)[others].mean()) < 0.02
+    assert np.abs((z.mean(axis=0) * signs)[others].mean()) < 0.025
     assert np.abs(z.mean(axis=0)[others]).max() < 4.5 * 0.2 / np.sqrt(n)
-    assert z.std(axis=0, ddof=1).mean() == pytest.approx(observed_sd(110), rel=0.06)
+    assert z.std(axis=0, ddof=1).mean() == pytest.approx(observed_sd(110), rel=0.07)
 
 
 def test_degrees_of_freedom_are_those_of_the_cleaning() -> None:

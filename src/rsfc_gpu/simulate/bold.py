@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from rsfc_gpu.denoise import DenoiseSettings, denoising_operator, denoising_steps
 from rsfc_gpu.simulate.anatomy import F32, NOISE_FWHM_MM, Anatomy
@@ -88,7 +89,16 @@ def simulate_run(
     rng : decides everything else; equal generators give equal runs.
     n_volumes, mean_fd_mm, excursion_mm : see `simulate_motion`.
     """
-    motion = simulate_motion(rng, n_volumes, mean_fd_mm=mean_fd_mm, excursion_mm=excursion_mm)
+    # One thread: these matrices are small, and whoever makes many runs makes them side by side.
+    with threadpool_limits(limits=1, user_api="blas"):
+        motion = simulate_motion(rng, n_volumes, mean_fd_mm=mean_fd_mm, excursion_mm=excursion_mm)
+        samples = _samples(anatomy, z_maps, rng, motion)
+    return SimulatedRun(samples, motion, TR_S, anatomy)
+
+
+def _samples(anatomy: Anatomy, z_maps: F32, rng: np.random.Generator, motion: NDArray[np.float64]) -> NDArray[np.int16]:
+    """(T, V) intensities: everything a run consists of, added up."""
+    n_volumes = len(motion)
     own_sd = true_sd(n_volumes)
     wanted = z_maps + np.float32(own_sd) * anatomy.noise(rng, len(z_maps))
     courses, maps = _seeds_and_targets(anatomy, wanted, rng, n_volumes)
@@ -101,7 +111,7 @@ def simulate_run(
     series += np.float32(1.0)
     series *= anatomy.baseline
     np.rint(series, out=series)
-    return SimulatedRun(series.astype(np.int16), motion, TR_S, anatomy)
+    return series.astype(np.int16)
 
 
 @lru_cache(maxsize=8)
