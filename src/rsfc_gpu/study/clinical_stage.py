@@ -159,6 +159,8 @@ def associations(findings: Findings, honest: Mapping[tuple[Any, ...], HeldOutSco
     """Correlation of each cluster's z at baseline, and of its change, with the reduction at each visit."""
     study, people = findings.study, findings.people
     baseline = study.participants.baseline
+    first = f"{study.participants.score}_{baseline}"
+    scored = people[first].notna() if first in people.columns else people["response"].notna()
     rows = []
     for cluster in findings.of(study.associations.models):
         z = findings.z(cluster, baseline)
@@ -174,7 +176,8 @@ def associations(findings: Findings, honest: Mapping[tuple[Any, ...], HeldOutSco
                         "outcome": outcome,
                         "covariates": ", ".join(held) or None,
                     }
-                    row |= _association(values, people[outcome], people[list(held)] if held else None)
+                    covariates = people.loc[scored, list(held)] if held else None
+                    row |= _association(values[scored], people.loc[scored, outcome], covariates)
                     if findings.is_circular(cluster):
                         row |= _honest_r(
                             row, people, honest.get(_key(cluster)) if measure == "baseline" else None, held

@@ -17,6 +17,7 @@ from rsfc_gpu import group
 from rsfc_gpu.backend import select_backend
 from rsfc_gpu.clinical import HeldOutScores, held_out_scores, stratified_folds
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.group import Design
 from rsfc_gpu.group.contrast import contrast_weights
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.study.config import RocChoice
@@ -52,23 +53,38 @@ class Refit:
         """One row per participant of the model, in order of appearance."""
         return self.built.scans.drop_duplicates("participant_id").reset_index(drop=True)
 
-    def without(self, training: NDArray[np.intp], cluster: Any) -> tuple[Volume, NDArray[np.int64]] | None:
-        """Labels of the clusters that the training participants give for the contrast and direction of `cluster`,
-        and the numbers of those that survive; None where the model cannot be fitted to them."""
-        names = set(self.people["participant_id"].iloc[training])
-        rows = np.flatnonzero(self.built.scans["participant_id"].isin(names).to_numpy())
+    def designs(self, trainings: Sequence[NDArray[np.intp]]) -> list[tuple[NDArray[np.int64], Design] | None]:
+        """Rows and design of each set of training participants; None where they cannot carry the model."""
+        names, found = self.people["participant_id"], []
+        for training in trainings:
+            rows = np.flatnonzero(self.built.scans["participant_id"].isin(names.iloc[training]).to_numpy())
+            try:
+                found.append((rows, build_design(self.built.model, self.built.scans.iloc[rows])))
+            except InputError:
+                found.append(None)
+        return found
+
+    def clusters(
+        self, part: tuple[NDArray[np.int64], Design] | None, cluster: Any
+    ) -> tuple[Volume, NDArray[np.int64]] | None:
+        """What a part of the participants gives for the contrast and direction of `cluster`.
+
+        Labels of the clusters, and the numbers of those that survive; None where the model cannot be fitted.
+        """
+        if part is None:
+            return None
+        rows, design = part
         model = self.built.model
         contrast = next(one for one in model.contrasts if one.name == cluster.contrast)
+        backend = select_backend("cpu", threads=1)
         try:
-            design = build_design(model, self.built.scans.iloc[rows])
-            backend = select_backend("cpu", threads=1)
             fit = group.fit(self.samples[rows], design, mask=self.mask, affine=self.affine, backend=backend)
         except InputError:
             return None
+        weights = contrast_weights(design, contrast.weights)[0]
         if contrast.test == "F":
-            stat = fit.f(contrast.weights)
+            stat = fit.f(weights)
         else:
-            weights = contrast_weights(design, contrast.weights)[0]
             stat = fit.t(weights if cluster.direction == "positive" else -weights)
         table = group.clusters(stat, height_p=model.height_p, connectivity=model.connectivity)
         labels = group.cluster_labels(stat, height_p=model.height_p, connectivity=model.connectivity)
@@ -92,7 +108,7 @@ def held_out(
     settings: dict[str, Any] = {"folds": choice.folds, "repeats": choice.repeats, "seed": choice.seed}
     splits = [split.training for split in stratified_folds(outcome, **settings)]
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(jobs) as pool:
-        found = list(pool.map(lambda training: refit.without(training, clusters[0]), splits))
+        found = list(pool.map(lambda part: refit.clusters(part, clusters[0]), refit.designs(splits)))
     by_training = {training.tobytes(): one for training, one in zip(splits, found, strict=True)}
     at = _rows_at(refit, session)
     results = []

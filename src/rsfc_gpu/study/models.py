@@ -33,9 +33,13 @@ CLUSTER_COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class ModelTask:
-    """One model of one seed: `table` holds its scans, `maps` the z map of each; `device` does the voxel work."""
+    """One model of one seed.
+
+    `table` holds the scans and what the design says of them, `maps` the z map of each; `device` does the voxel work.
+    """
 
     model: Model
+    design: Design
     seed: str
     table: pd.DataFrame
     maps: Sequence[Path]
@@ -155,9 +159,8 @@ def process_model(task: ModelTask) -> Record:
         return {**done, "reused": True}
     found: Record = {"model": task.model.name, "seed": task.seed}
     try:
-        design = build_design(task.model, task.table)
         backend = select_backend("cuda" if task.device == "cuda" else "cpu")
-        fit = group.fit(list(task.maps), design, backend=backend)
+        fit = group.fit(list(task.maps), task.design, backend=backend)
     except InputError as error:
         return {**seal(marker, made_from, [], **found, skipped=str(error)), "reused": False}
     written: list[Path] = []
@@ -170,7 +173,7 @@ def process_model(task: ModelTask) -> Record:
         "fwhm_mm": (fit.smoothness.fwhm_voxels * fit.voxels.voxel_mm).tolist(),
         "resels": fit.smoothness.resels.tolist(),
         "voxels": len(fit.voxels),
-        "cell_n": dict(zip(design.cells, design.matrix[:, : len(design.cells)].sum(axis=0).tolist(), strict=True)),
+        "cell_n": dict(zip(task.design.cells, task.design.matrix.sum(axis=0).astype(int).tolist(), strict=False)),
     }
     return {**seal(marker, made_from, [*written, mask], **found), "reused": False}
 

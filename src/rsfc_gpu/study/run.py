@@ -163,6 +163,7 @@ def _fit_models(
     tasks = [
         ModelTask(
             one.model,
+            one.design,
             seed,
             one.table[["participant_id", "session_id", *_variables(one)]].reset_index(drop=True),
             [maps[seed][int(at)] for at in one.table.index],

@@ -1,0 +1,145 @@
+"""The commands of a whole study, `rsfc run`, `check` and `init`: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsfc_gpu.errors import InputError
+
+if TYPE_CHECKING:
+    from rsfc_gpu.study.plan import Plan
+    from rsfc_gpu.study.run import Outcome
+
+EXIT_SOME_FAILED, EXIT_ALL_FAILED = 4, 5
+
+
+def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add run, check and init."""
+    run = commands.add_parser("run", help="a whole study, from a BIDS dataset to the report", description=_run.__doc__)
+    _add_dataset(run)
+    run.add_argument(
+        "out_dir", type=Path, metavar="OUT_DIR", help="folder for the results; a rerun does what is missing"
+    )
+    run.add_argument(
+        "level",
+        nargs="?",
+        choices=["participant", "group", "all"],
+        default="all",
+        help="participant: the maps of each run; group: all that follows; default %(default)s",
+    )
+    run.add_argument("--participant-label", nargs="+", metavar="ID", help="only these participants")
+    run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
+    run.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: as processors and memory allow)")
+    run.add_argument(
+        "--workers", choices=["threads", "processes"], default="threads", help="what the jobs are; default %(default)s"
+    )
+    run.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that hands out the runs, tcp://HOST:8786")
+    run.set_defaults(run=_run)
+
+    check = commands.add_parser(
+        "check", help="find every file and build every design, reading no volume", description=_check.__doc__
+    )
+    _add_dataset(check)
+    check.set_defaults(run=_check)
+
+    init = commands.add_parser("init", help="a commented study file to edit", description=_init.__doc__)
+    init.add_argument("file", type=Path, metavar="FILE.toml", help="file to write; must not exist")
+    init.set_defaults(run=_init)
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="fMRIPrep derivatives, or images in MNI space")
+    parser.add_argument("--study", type=Path, metavar="FILE.toml", help="default: the built-in study amygdala-ketamine")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run a study: maps of every run, group models, clinical tables and the report. Exit code 4 where runs failed, 5
+    where all did; a run left out by a gate is a result."""
+    from tqdm import tqdm
+
+    from rsfc_gpu.study.config import load_study
+    from rsfc_gpu.study.run import RunOptions, run_study
+
+    options = RunOptions(
+        level=arguments.level,
+        participants=arguments.participant_label,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        workers=arguments.workers,
+        scheduler=arguments.scheduler,
+        command=shlex.join(["rsfc", *sys.argv[1:]]),
+    )
+    bars: dict[str, Any] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            # disable=None shows the bar on a terminal only.
+            bars[stage] = tqdm(total=total, desc=stage, disable=None)
+        bars[stage].update(done - bars[stage].n)
+        if done == total:
+            bars[stage].close()
+
+    outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, progress)
+    _print_outcome(outcome, arguments.out_dir)
+    failed, usable = outcome.count("failed"), outcome.count("kept") + outcome.count("excluded")
+    return 0 if not failed else EXIT_SOME_FAILED if usable else EXIT_ALL_FAILED
+
+
+def _print_outcome(outcome: Outcome, out: Path) -> None:
+    counts = ", ".join(f"{outcome.count(status)} {status}" for status in ("kept", "excluded", "failed"))
+    reused = f"; {outcome.n_reused} were up to date" if outcome.n_reused else ""
+    print(f"runs: {counts}{reused}")
+    for row in outcome.flow[outcome.flow["status"] == "failed"].itertuples():
+        print(f"  failed: {row.participant_id} {row.session_id}: {row.reason}")
+    times = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
+    print(f"{out}: {times}")
+    if outcome.report is not None:
+        print(f"report: {outcome.report}")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Find every file, read the tables and headers, and build every design; no volume is read, nothing is written.
+    Exit code 4 where runs would fail."""
+    from rsfc_gpu.study.config import load_study
+    from rsfc_gpu.study.plan import expected_flow, expected_models, plan_study
+
+    plan = plan_study(arguments.bids_dir, load_study(arguments.study))
+    flow = expected_flow(plan)
+    _print_plan(plan)
+    runs = flow[flow["bold"].notna()]
+    counts = runs["status"].value_counts()
+    print("runs      " + ", ".join(f"{counts.get(name, 0)} {name}" for name in ("kept", "excluded", "failed")))
+    for row in runs[runs["status"] != "kept"].itertuples():
+        print(f"          {row.status}: {row.participant_id} {row.session_id}: {row.reason}")
+    for one in expected_models(plan, flow):
+        assert one.design is not None
+        left = f", {len(one.dropped)} left out" if len(one.dropped) else ""
+        print(f"model     {one.model.name}: {one.model.kind}, {len(one.design.rows)} maps{left}")
+        for row in one.dropped.itertuples():
+            print(f"          {row.participant_id} {row.session_id}: {row.reason}")
+    return EXIT_SOME_FAILED if counts.get("failed", 0) else 0
+
+
+def _print_plan(plan: Plan) -> None:
+    run = plan.dataset.runs[0]
+    print(f"study     {plan.study.name}")
+    print(
+        f"dataset   {plan.dataset.images}: {len(plan.dataset.runs)} runs ({run.form}), {run.space}, TR {plan.tr_s:g} s"
+    )
+    print(f"people    {len(plan.people)} in participants.tsv")
+    print(f"seeds     {', '.join(plan.seeds)}")
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    """Write the built-in study as a commented file to edit."""
+    from rsfc_gpu.files import write_text
+    from rsfc_gpu.study.config import builtin_text
+
+    if arguments.file.exists():
+        raise InputError(f"{arguments.file} exists; give another name")
+    write_text(arguments.file, builtin_text())
+    print(f"{arguments.file}: edit it, then rsfc check BIDS_DIR --study {arguments.file}")
