@@ -10,7 +10,7 @@
 // Launch    blockDim (32, 8): 32 voxels, 8 components and then 8 seeds at a time. Any grid: blocks stride over tiles.
 // Twin      backend/numba_kernels.py, finish_correlations.
 // Test      tests/backend/test_kernels_on_host.py, test_finish_correlations.
-// Reason    Counted, for K = 100 and S = 6: 424 bytes read and 52 written a voxel, once. The CuPy expression (square in
+// Reason    Counted, for K = 100 and S = 6: 432 bytes read and 52 written a voxel, once. The CuPy expression (square in
 //           float64, add up, root, divide, clip, three passes of the logarithm in float64) moves about 2,900.
 
 #define TILE 32

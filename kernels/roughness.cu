@@ -13,8 +13,8 @@
 // Launch    One thread a voxel, 128 in a block, any 1-D grid.
 // Twin      backend/numba_group.py, functions of the same names.
 // Test      tests/backend/test_kernels_on_host.py, test_scale_to_unit_norm and test_difference_products.
-// Reason    Counted, for n images: 16 n bytes a voxel to scale, and 8 n to 32 n for the products, as far as the second
-//           level of cache holds three neighbours. The CuPy expression forms three difference maps an image and
+// Reason    Counted, for n images: 24 n bytes a voxel to scale, and 8 n to 32 n for the products, as far as the second
+//           level of cache holds the neighbours. The CuPy expression forms three difference maps an image and
 //           six products of them: about 170 n bytes, and 9 n float64 of scratch memory a voxel.
 
 extern "C" __global__ void __launch_bounds__(128) scale_to_unit_norm(

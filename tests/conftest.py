@@ -56,6 +56,12 @@ def _cuda_on_host_or_skip() -> Backend:
 
 
 @pytest.fixture(scope="session")
+def real_gpu() -> None:
+    """Skips, or fails with RSFC_REQUIRE_GPU=1, where there is no usable GPU."""
+    _cuda_or_skip()
+
+
+@pytest.fixture(scope="session")
 def cpu() -> Backend:
     return select_backend("cpu")
 

@@ -12,10 +12,6 @@ import pytest
 from cuda_on_host.build import KernelError, missing_compiler
 from cuda_on_host.fake_cupy import Device, FakeCupyError, make_cupy, pretended_gpu
 from rsfc_gpu.backend import Backend, cuda, select_backend
-from rsfc_gpu.backend.dct import CosineBasis
-from rsfc_gpu.backend.numba_labels import neighbour_table
-from rsfc_gpu.backend.rigid import RigidTarget, rigid_matrix
-from rsfc_gpu.backend.splines import coefficient_filters
 from rsfc_gpu.errors import BackendError
 
 pytestmark = pytest.mark.skipif(missing_compiler() is not None, reason=str(missing_compiler()))
@@ -95,87 +91,6 @@ def test_the_limit_that_was_asked_for_is_kept(cpu: Backend) -> None:
     arguments = run_of(n_voxels=6000)
     assert_same_maps(backend, cpu, arguments)
     assert device.peak_bytes <= 300_000
-
-
-def test_a_labelled_map_of_any_type(on_host: Backend, cpu: Backend) -> None:
-    rng = np.random.default_rng(1)
-    inside = rng.uniform(size=(9, 8, 7)) < 0.8
-    table = neighbour_table(inside, 18)
-    values = rng.standard_normal(len(table))
-    for dtype in ("f4", "f8", "i2"):
-        given = (values * 3).astype(dtype)
-        expected = cpu.label_clusters(given, table, 1.25)
-        np.testing.assert_array_equal(on_host.label_clusters(given, table, 1.25), expected)
-        assert on_host.label_clusters(given, table, 1.25).dtype == np.int32
-    assert on_host.label_clusters(values, table, np.inf).max() == 0
-
-
-def test_a_mask_without_voxels_in_some_planes(on_host: Backend, cpu: Backend) -> None:
-    rng = np.random.default_rng(2)
-    inside = rng.uniform(size=(6, 5, 8)) < 0.9
-    inside[:, :, [0, 3, 4]] = False
-    samples = rng.standard_normal((12, int(inside.sum()))).astype(np.float32)
-    residuals = np.eye(12) - 1 / 12
-    arguments = (samples, residuals, np.full((2, 12), 1 / 12), 9, inside)
-    found, expected = on_host.fit_linear_model(*arguments), cpu.fit_linear_model(*arguments)
-    for name in ("linear", "residual_squares", "products", "complete"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-11, atol=1e-14)
-
-
-def test_smoothing(on_host: Backend, cpu: Backend) -> None:
-    volume = np.random.default_rng(3).standard_normal((11, 9, 7)).astype(np.float32)
-    for width in ((2.0, 1.5, 3.0), (0.0, 0.0, 2.0), (0.0, 0.0, 0.0)):
-        np.testing.assert_allclose(on_host.smooth(volume, width), cpu.smooth(volume, width), atol=1e-6)
-
-
-def test_raw_runs(on_host: Backend, cpu: Backend) -> None:
-    rng = np.random.default_rng(4)
-    run = rng.normal(100, 10, (7, 6, 8, 9)).astype(np.float32)
-    operators = rng.standard_normal((6, 7, 7))
-    operators += (1 - operators.sum(axis=2, keepdims=True)) / 7
-    np.testing.assert_allclose(on_host.shift_slices(run, operators), cpu.shift_slices(run, operators), atol=1e-3)
-
-    points = np.moveaxis(np.indices((5, 6, 7), dtype=float)[::-1], 0, -1) + 0.3
-    maps = np.stack([rigid_matrix(0.03 * rng.standard_normal(6))[:3] for _ in range(7)])
-    for degree in (1, 2, 4):
-        outs = [run.copy()[:, :5, :6, :7].copy() for _ in range(2)]
-        means = [
-            one.resample(run, points, maps, degree=degree, fwhm_voxels=(1.5, 0.0, 2.0), out=out)
-            for one, out in zip((on_host, cpu), outs, strict=True)
-        ]
-        np.testing.assert_allclose(means[0], means[1], atol=1e-3)
-        np.testing.assert_allclose(outs[0], outs[1], atol=1e-3)
-
-    filters = coefficient_filters(run.shape[1:], 2, (0.0, 0.0, 0.0))
-    anywhere = rng.uniform(-1, 9, (50, 3))
-    for found, expected in zip(
-        on_host.sample_gradient(run[0], filters, anywhere), cpu.sample_gradient(run[0], filters, anywhere), strict=True
-    ):
-        assert np.isnan(expected).any() and np.isfinite(expected).any()
-        np.testing.assert_allclose(found, expected, atol=1e-3)
-
-
-def test_registration_and_warps(on_host: Backend, cpu: Backend) -> None:
-    rng = np.random.default_rng(5)
-    shape = (8, 9, 10)
-    z, y, x = np.indices(shape)
-    reference = (100 * np.exp(-((x - 4.5) ** 2 / 8 + (y - 4) ** 2 / 6 + (z - 3.5) ** 2 / 5))).astype(np.float32)
-    points = np.stack([x, y, z], axis=-1).reshape(-1, 3)[::2].astype(float)
-    filters = coefficient_filters(shape, 2, (0.0, 0.0, 0.0))
-    inner = points[((points > 1) & (points < np.array(shape[::-1]) - 2)).all(axis=1)]
-    values, gradient = cpu.sample_gradient(reference, filters, inner)
-    turned = np.stack([-np.cross(gradient, inner)[:, axis] for axis in range(3)], axis=1)
-    target = RigidTarget(inner, np.column_stack([values, gradient, turned]), filters, np.eye(4))
-    run = np.stack([reference, np.roll(reference, 1, axis=2)])
-    start = np.stack([np.eye(4)] * 2)
-    found, expected = (one.register_rigid(run, target, start) for one in (on_host, cpu))
-    np.testing.assert_allclose(found.matrices, expected.matrices, atol=1e-4)
-    np.testing.assert_array_equal(found.converged, expected.converged)
-
-    basis = CosineBasis(shape, (2, 3, 2))
-    equations = (rng.standard_normal((*shape, 3)), rng.standard_normal(shape), rng.standard_normal((2, *shape)), basis)
-    for one, other in zip(on_host.warp_equations(*equations), cpu.warp_equations(*equations), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
 
 
 def test_ten_repeats_give_the_same_bits() -> None:

@@ -26,7 +26,7 @@ class Launches:
 
     kernels: Any
     cupy: Any
-    device: Device
+    device: Device | None
 
     def upload(self, *arrays: np.ndarray) -> list[Any]:
         return [self.cupy.asarray(array) for array in arrays]
