@@ -34,7 +34,11 @@ check-all: install  ## `check`, with the slow tests
 
 # On a machine with a GPU; needs python3 with numpy, scipy, numba, pandas, cupy and pytest only.
 check-gpu:
-	RSFC_REQUIRE_GPU=1 PYTHONPATH=src $(PYTHON) -m pytest -q tests/backend tests/denoise/test_dpabi_golden.py
+	RSFC_REQUIRE_GPU=1 PYTHONPATH=src $(PYTHON) -m pytest -q -o addopts="--strict-markers --import-mode=importlib" \
+		tests/backend tests/denoise/test_dpabi_golden.py
+
+bench-gpu:  ## every stage on the GPU beside the CPU: benchmarks/results/DATE-DEVICE.json
+	PYTHONPATH=src $(PYTHON) benchmarks/bench_gpu.py
 
 bench: install  ## one run and group inference, beside their floors
 	$(RUN) benchmarks/bench_run.py

@@ -85,9 +85,7 @@ def test_out_of_memory_names_what_is_free_and_what_was_needed(memory_bytes: int)
 def test_the_limit_that_was_asked_for_is_kept(cpu: Backend) -> None:
     device = Device("plain")
     with pretended_gpu(device):
-        from rsfc_gpu.backend.cuda_backend import CudaBackend
-
-        backend = CudaBackend(max_memory_bytes=300_000)
+        backend = select_backend("cuda", max_gpu_memory_bytes=300_000)
     arguments = run_of(n_voxels=6000)
     assert_same_maps(backend, cpu, arguments)
     assert device.peak_bytes <= 300_000

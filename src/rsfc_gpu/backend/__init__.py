@@ -145,13 +145,16 @@ class Backend(Protocol):
         ...
 
 
-def select_backend(name: BackendName = "auto", *, threads: int | None = None) -> Backend:
+def select_backend(
+    name: BackendName = "auto", *, threads: int | None = None, max_gpu_memory_bytes: int | None = None
+) -> Backend:
     """The backend called `name`; "auto" takes CUDA where a usable GPU is present, else the CPU, and logs why.
 
     Parameters
     ----------
     name : "auto", "cpu" or "cuda". There is no silent fallback: "cuda" runs on CUDA or raises.
     threads : CPU threads for voxel work; None means all that this process may use.
+    max_gpu_memory_bytes : device memory that CUDA may take; None means nine tenths of what is free.
 
     Raises
     ------
@@ -167,7 +170,7 @@ def select_backend(name: BackendName = "auto", *, threads: int | None = None) ->
         if missing is None:
             from rsfc_gpu.backend.cuda_backend import CudaBackend
 
-            return CudaBackend()
+            return CudaBackend(max_memory_bytes=max_gpu_memory_bytes)
         if name == "cuda":
             raise BackendError(missing)
         log.info("auto: using the CPU, because %s", missing)

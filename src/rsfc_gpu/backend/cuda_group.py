@@ -52,6 +52,8 @@ def fit_linear_model(
 
     def fitted(lane: Lane, first: int, stop: int) -> tuple[Any, Any]:
         """Unit residuals and linear functions (columns, voxels) of some voxels, and the sums of squared residuals."""
+        if first == stop:
+            return cupy.empty((len(operator), 0), cupy.float64), cupy.empty(0, cupy.float64)
         rows = operator @ lane.upload(samples[:, first:stop]).astype(cupy.float64)
         squares = cupy.empty(stop - first, cupy.float64)
         cuda_kernels.scale_to_unit_norm(rows, n_images, squares)

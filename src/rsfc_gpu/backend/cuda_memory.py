@@ -34,6 +34,8 @@ class Lane:
 
     def upload(self, host: NDArray[Any]) -> Any:
         """Device copy of a host array, C order; the copy is under way when this returns."""
+        if not host.size:
+            return cupy.empty(host.shape, host.dtype.newbyteorder("="))
         pinned = cupyx.empty_pinned(host.shape, host.dtype.newbyteorder("="))
         np.copyto(pinned, host)
         device = cupy.empty(pinned.shape, pinned.dtype)
@@ -43,6 +45,8 @@ class Lane:
 
     def download(self, device: Any, target: NDArray[Any]) -> None:
         """Have a device array in the host array `target` after `finish`."""
+        if not device.size:
+            return
         pinned = cupyx.empty_pinned(device.shape, device.dtype)
         cupy.ascontiguousarray(device).get(stream=self.stream, out=pinned, blocking=False)
         self._downloads.append((pinned, target))
