@@ -11,6 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from cuda_on_host.build import missing_compiler
+from cuda_on_host.fake_cupy import Device, pretended_gpu
 from rsfc_gpu import __version__, cli
 from rsfc_gpu.backend import cuda
 from rsfc_gpu.images.nifti import BoldSource
@@ -164,6 +166,25 @@ def test_missing_gpu_is_exit_6_with_the_line_of_devices(folder, tmp_path, capsys
     assert capsys.readouterr().err == f"rsfc: {missing}\n"
     assert cli.main(["devices"]) == 0
     assert missing in capsys.readouterr().out
+
+
+def test_devices_names_every_part_of_cuda(capsys):
+    if missing_compiler():
+        pytest.skip(missing_compiler())
+    with pretended_gpu(Device()):
+        assert cli.main(["devices"]) == 0
+    printed = capsys.readouterr().out
+    for part in (
+        "device: ",
+        "memory: ",
+        "driver: CUDA",
+        "runtime: CUDA",
+        "NVRTC: ",
+        "cuBLAS: ",
+        "cuFFT: ",
+        "kernels: 4 files",
+    ):
+        assert f"cuda      {part}" in printed
 
 
 def test_usage_errors_exit_2(capsys):

@@ -218,7 +218,11 @@ def _devices(_: argparse.Namespace) -> None:
         f"Numba {numba.__version__}, gzip by {GZIP_LIBRARY}"
     )
     missing = cuda.why_unusable()
-    print(f"cuda      {'not usable: ' + missing if missing else select_backend('cuda').device}")
+    if missing is not None:
+        print(f"cuda      not usable: {missing}")
+        return
+    for part, found in cuda.report().items():
+        print(f"cuda      {part}: {found}")
 
 
 if __name__ == "__main__":
