@@ -12,8 +12,8 @@ $(VENV)/.installed: pyproject.toml
 	$(RUN) -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: install  ## a BOLD run with a planted connection, mapped
-	$(RUN) docs/examples/one_run.py demo-output
+demo: install  ## a simulated cohort through the whole study, scored against what was planted in it
+	$(VENV)/bin/rsfc demo demo-output
 
 test: install  ## the tests, without the slow ones
 	$(RUN) -m pytest -q -m "not slow"

@@ -12,7 +12,7 @@ from rsfc_gpu.errors import InputError
 
 if TYPE_CHECKING:
     from rsfc_gpu.study.plan import Plan
-    from rsfc_gpu.study.run import Outcome
+    from rsfc_gpu.study.run import Outcome, Progress
 
 EXIT_SOME_FAILED, EXIT_ALL_FAILED = 4, 5
 
@@ -46,6 +46,20 @@ def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     _add_dataset(check)
     check.set_defaults(run=_check)
 
+    demo = commands.add_parser(
+        "demo", help="simulate a cohort, run the whole study on it, and score it", description=_demo.__doc__
+    )
+    demo.add_argument(
+        "out", nargs="?", type=Path, default=Path("rsfc-demo"), metavar="OUT", help="folder (default %(default)s)"
+    )
+    demo.add_argument(
+        "--effects", choices=["clear", "paper", "none"], default="clear", help="effect sizes (default %(default)s)"
+    )
+    demo.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default 0)")
+    demo.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
+    demo.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: as processors and memory allow)")
+    demo.set_defaults(run=_demo)
+
     init = commands.add_parser("init", help="a commented study file to edit", description=_init.__doc__)
     init.add_argument("file", type=Path, metavar="FILE.toml", help="file to write; must not exist")
     init.set_defaults(run=_init)
@@ -59,8 +73,6 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Run a study: maps of every run, group models, clinical tables and the report. Exit code 4 where runs failed, 5
     where all did; a run left out by a gate is a result."""
-    from tqdm import tqdm
-
     from rsfc_gpu.study.config import load_study
     from rsfc_gpu.study.run import RunOptions, run_study
 
@@ -73,20 +85,45 @@ def _run(arguments: argparse.Namespace) -> int:
         scheduler=arguments.scheduler,
         command=shlex.join(["rsfc", *sys.argv[1:]]),
     )
+    outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, _progress_bars())
+    _print_outcome(outcome, arguments.out_dir)
+    failed, usable = outcome.count("failed"), outcome.count("kept") + outcome.count("excluded")
+    return 0 if not failed else EXIT_SOME_FAILED if usable else EXIT_ALL_FAILED
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    """Simulate the published study's cohort with planted effects, run the whole study, and hold what was found against
+    what was planted: OUT/report.html and OUT/planted_vs_found.tsv. Exit code 0 where the planted faults, and nothing
+    else, were reported; 4 otherwise."""
+    from rsfc_gpu.simulate import CohortSettings, summarise_score
+    from rsfc_gpu.study.demo import run_demo
+    from rsfc_gpu.study.run import RunOptions
+
+    options = RunOptions(device=arguments.device, jobs=arguments.jobs, command=shlex.join(["rsfc", *sys.argv[1:]]))
+    settings = CohortSettings(effects=arguments.effects, seed=arguments.seed)
+    done = run_demo(arguments.out, settings, options, _progress_bars())
+    _print_outcome(done.outcome, arguments.out)
+    print(summarise_score(done.score).to_string(index=False, float_format="%.2f"))
+    for line in done.surprises:
+        print(f"  not as planted: {line}")
+    print(f"planted and found: {arguments.out / 'planted_vs_found.tsv'}\nreport: {done.report}")
+    return EXIT_SOME_FAILED if done.surprises else 0
+
+
+def _progress_bars() -> Progress:
+    """A bar per stage, on a terminal only."""
+    from tqdm import tqdm
+
     bars: dict[str, Any] = {}
 
     def progress(stage: str, done: int, total: int) -> None:
         if stage not in bars:
-            # disable=None shows the bar on a terminal only.
             bars[stage] = tqdm(total=total, desc=stage, disable=None)
         bars[stage].update(done - bars[stage].n)
         if done == total:
             bars[stage].close()
 
-    outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, progress)
-    _print_outcome(outcome, arguments.out_dir)
-    failed, usable = outcome.count("failed"), outcome.count("kept") + outcome.count("excluded")
-    return 0 if not failed else EXIT_SOME_FAILED if usable else EXIT_ALL_FAILED
+    return progress
 
 
 def _print_outcome(outcome: Outcome, out: Path) -> None:

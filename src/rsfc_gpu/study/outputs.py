@@ -85,16 +85,17 @@ def is_current(marker: Path, made_from: str) -> dict[str, Any] | None:
 
 
 def prepare(out: Path, inputs: Path) -> None:
-    """Make the output folder, or refuse one that is the input, lies above it, or holds something else.
+    """Make the output folder, or refuse one that is the input, or holds anything but the input and results of a study.
 
     Raises
     ------
     InputError : the folder is not one of ours. ResourceError : it cannot be made.
     """
-    if out == inputs or out in inputs.parents:
-        raise InputError(f"{out}: the output folder must not be the dataset or hold it")
+    if out == inputs:
+        raise InputError(f"{out}: the output folder must not be the dataset")
     description = out / "dataset_description.json"
-    if out.is_dir() and any(out.iterdir()) and not _is_ours(description) and not (out / "logs").is_dir():
+    strangers = [one for one in out.iterdir() if one != inputs] if out.is_dir() else []
+    if strangers and not _is_ours(description) and not (out / "logs").is_dir():
         raise InputError(f"{out}: not empty, and not the output of a study; give another folder")
     try:
         (out / "logs").mkdir(parents=True, exist_ok=True)
