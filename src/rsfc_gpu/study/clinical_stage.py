@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from rsfc_gpu import clinical
+from rsfc_gpu import __version__, clinical
 from rsfc_gpu.clinical import CategoricalRow, Column, ContinuousRow, HeldOutScores
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.report.tables import write_tsv
@@ -18,6 +18,7 @@ from rsfc_gpu.study.clusters import KEY
 from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.honest import Refit, held_out
 from rsfc_gpu.study.models import BuiltModel
+from rsfc_gpu.study.outputs import digest_of, is_current, seal
 
 ASSOCIATION_COLUMNS = [
     *KEY, "region", "measure", "outcome", "covariates", "method", "n", "n_missing", "r", "ci_low", "ci_high", "p",
@@ -77,6 +78,17 @@ class Findings:
         """The follow-up visit that has scans, if there is one."""
         there = set(self.values["session_id"])
         return next((visit for visit in self.study.participants.follow_up if visit in there), None)
+
+
+def analyse_where_needed(findings: Findings, jobs: int) -> None:
+    """The tables of `analyse`, unless they are there from the same findings."""
+    marker = findings.out / "clinical" / "clinical_record.json"
+    study = findings.study
+    frames = [findings.people, findings.values, findings.clusters, *(one.scans for one in findings.models.values())]
+    made_from = digest_of([__version__, study.model_dump(mode="json"), [frame.to_csv() for frame in frames]])
+    if is_current(marker, made_from) is None:
+        tables = analyse(findings, jobs)
+        seal(marker, made_from, [findings.out / "clinical" / f"{name}.tsv" for name in tables])
 
 
 def analyse(findings: Findings, jobs: int) -> dict[str, pd.DataFrame]:

@@ -77,7 +77,7 @@ class SeedChoice(_Section):
     `allow_space` names a space that the atlas would refuse.
     """
 
-    atlas: str | None = "juelich-amygdala"
+    atlas: str | None = None
     names: Names = ()
     allow_space: str | None = None
     spheres: tuple[Sphere, ...] = ()
@@ -260,7 +260,9 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _check_references(study: Study, source: str) -> None:
-    """Names of models and visits that are used must be there."""
+    """There are seeds, and names of models and visits that are used are there."""
+    if study.seeds.atlas is None and not study.seeds.spheres:
+        raise InputError(f"{source}: no seed; name seeds.atlas or give seeds.spheres")
     names = [model.name for model in study.models]
     for name in names:
         if names.count(name) > 1:

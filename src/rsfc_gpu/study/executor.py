@@ -98,16 +98,17 @@ def _one_blas_thread() -> None:
 
 def _on_cluster(function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str) -> Iterator[Result]:
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
+        from distributed import as_completed as as_they_finish
     except ImportError as error:
         raise ResourceError("--scheduler needs dask.distributed: pip install 'rsfc-gpu[cluster]'") from error
     try:
-        client: Any = Client(scheduler, timeout="20s", set_as_default=False)
+        client: Any = Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise ResourceError(f"no Dask scheduler at {scheduler} ({error})") from error
     with client:
         futures = client.map(function, tasks, pure=False, retries=2)
-        for future in as_completed(futures):
+        for future in as_they_finish(futures, loop=client.loop):
             yield future.result()
 
 

@@ -55,7 +55,8 @@ class Refit:
 
     def designs(self, trainings: Sequence[NDArray[np.intp]]) -> list[tuple[NDArray[np.int64], Design] | None]:
         """Rows and design of each set of training participants; None where they cannot carry the model."""
-        names, found = self.people["participant_id"], []
+        names = self.people["participant_id"]
+        found: list[tuple[NDArray[np.int64], Design] | None] = []
         for training in trainings:
             rows = np.flatnonzero(self.built.scans["participant_id"].isin(names.iloc[training]).to_numpy())
             try:

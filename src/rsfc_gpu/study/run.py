@@ -15,7 +15,7 @@ import pandas as pd
 from rsfc_gpu.backend import Backend, BackendName, select_backend
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.report.tables import write_tsv
-from rsfc_gpu.study.clinical_stage import Findings, analyse
+from rsfc_gpu.study.clinical_stage import Findings, analyse_where_needed
 from rsfc_gpu.study.clusters import cell_means, check_motion, cluster_values, collect_clusters
 from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.executor import Workers, default_jobs, run_all
@@ -113,7 +113,8 @@ def run_study(
             significant = clusters[clusters["significant"].astype(bool)]
             people = _analysed_people(plan.people, scans)
             by_name = {one.model.name: one for one in models}
-            analyse(Findings(study, people, values, by_name, significant, maps, out), _jobs(plan, options))
+            findings = Findings(study, people, values, by_name, significant, maps, out)
+            analyse_where_needed(findings, _jobs(plan, options))
         write_provenance(out, plan, backend, options.command, flow, _reused(records), seconds)
         report = None
         if options.report:

@@ -1,0 +1,327 @@
+"""Whole studies on small datasets: what is planted is found, and everything that is wrong is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsfc_gpu.cli import main
+from rsfc_gpu.report.tables import read_tsv
+from rsfc_gpu.study.config import load_study, parse_study
+from rsfc_gpu.study.run import RunOptions, run_study
+from study_dataset import ALPHA, BETA, STUDY, voxels, write_dataset, write_run
+
+QUIET = RunOptions(device="cpu", jobs=2, report=False)
+STUDY_SETTINGS = parse_study(STUDY, "small")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("fmriprep"))
+
+
+@pytest.fixture(scope="module")
+def out(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out") / "study"
+    run_study(dataset, folder, STUDY_SETTINGS, QUIET)
+    return folder
+
+
+def files_of(folder):
+    """Every file that must not differ between two runs of a study."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and "logs" not in path.parts
+        and path.name not in ("provenance.json", "dataset_description.json")
+    }
+
+
+def test_planted_effects_are_found_in_the_right_contrast(out):
+    clusters = read_tsv(out / "group" / "clusters.tsv")
+    found = clusters[clusters["significant"]]
+    of = {name: found[found["contrast"] == name] for name in found["contrast"].unique()}
+    for contrast, region, sign in (
+        ("patients-controls", ALPHA, 1),
+        ("interaction", BETA, -1),
+        ("responders-nonresponders", BETA, 1),
+    ):
+        best = of[contrast].sort_values("voxels").iloc[-1]
+        assert (best["seed"], best["sign"]) == ("a", sign), contrast
+        folder = out / "group" / f"model-{best['model'].replace('-', '')}"
+        direction = "" if contrast == "interaction" else "dir-positive_"
+        labels = voxels(folder / f"{folder.name}_seed-a_contrast-{contrast.replace('-', '')}_{direction}dseg.nii.gz")
+        assert (labels[region] == best["cluster"]).mean() > 0.5, contrast
+    assert "time" not in of or of["time"]["voxels"].max() <= 3  # nothing was planted there
+
+
+def test_numbers_of_clusters_are_those_of_the_maps(out):
+    values = read_tsv(out / "clinical" / "cluster_values.tsv")
+    row = values[(values["contrast"] == "patients-controls") & (values["seed"] == "a")].iloc[3]
+    labels = voxels(
+        out
+        / "group"
+        / "model-patientscontrols"
+        / "model-patientscontrols_seed-a_contrast-patientscontrols_dir-positive_dseg.nii.gz"
+    )
+    stem = f"{row['participant_id']}/ses-{row['session_id']}/func/{row['participant_id']}_ses-{row['session_id']}"
+    z = voxels(out / f"{stem}_task-rest_space-MNI152NLin6Asym_seed-a_stat-z_statmap.nii.gz")
+    assert row["z"] == pytest.approx(z[labels == row["cluster"]].mean(dtype=np.float64), abs=1e-6)
+    means = read_tsv(out / "group" / "cell_means.tsv")
+    one = means[(means["contrast"] == "patients-controls") & (means["cell"] == "MDD") & (means["seed"] == "a")].iloc[0]
+    same = values[
+        (values["contrast"] == "patients-controls") & (values["seed"] == "a") & (values["cluster"] == one["cluster"])
+    ]
+    same = same[(same["direction"] == one["direction"]) & (same["group"] == "MDD") & (same["session_id"] == "baseline")]
+    assert one["mean"] == pytest.approx(same["z"].mean()) and one["n"] == len(same) == 12
+
+
+def test_circular_figures_are_marked_and_an_honest_one_stands_beside(out):
+    associations = read_tsv(out / "clinical" / "associations.tsv")
+    circular = associations.groupby("contrast")["circular"].all()
+    assert not circular["patients-controls"] and circular["interaction"] and circular["responders-nonresponders"]
+    assert (associations["family_size"] == associations["p"].notna().sum()).all()
+    roc = read_tsv(out / "clinical" / "roc.tsv")
+    best = roc.sort_values("auc").iloc[-1]
+    assert best["circular"] and best["auc"] > 0.9 and best["cv_folds"] == 6
+    assert 0.5 <= best["cv_auc_mean"] <= best["auc"] + 1e-9
+    post_hoc = read_tsv(out / "clinical" / "post_hoc.tsv")
+    one = (post_hoc["contrast"] == "interaction") & (post_hoc["seed"] == "a") & (post_hoc["cluster"] == 1)
+    falls = post_hoc[one].set_index("level")["difference"]
+    assert falls["responder"] > 0 > falls["nonresponder"]
+
+
+def test_volumes_before_steady_state_are_discarded_once_from_everything(out):
+    flow = read_tsv(out / "participants_flow.tsv")
+    assert (flow["n_discarded"] == 3).all() and (flow["n_volumes"] == 77).all()  # 3 marked, 2 by the study
+    motion = next(out.rglob("*desc-motion_timeseries.tsv"))
+    assert len(read_tsv(motion)) == 77
+    sidecar = json.loads(next(out.rglob("*seed-a_stat-z_statmap.json")).read_text())
+    assert sidecar["Volumes"] == 77 and sidecar["Settings"]["discard_volumes"] == 3
+
+
+def test_a_second_run_computes_nothing_and_changes_nothing(dataset, out, tmp_path):
+    before = files_of(out)
+    again = run_study(dataset, out, STUDY_SETTINGS, QUIET)
+    assert again.n_reused == len(again.flow) and files_of(out) == before
+    moved = shutil.copytree(dataset, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert run_study(moved, out, STUDY_SETTINGS, QUIET).n_reused == len(again.flow)  # dates differ, contents do not
+
+
+def test_chunks_and_processes_give_the_same_bytes(dataset, out, tmp_path):
+    chunks = tmp_path / "chunks"
+    people = [path.name for path in sorted(dataset.glob("sub-*"))]
+    for part in (people[:7], people[7:]):
+        run_study(
+            dataset, chunks, STUDY_SETTINGS, RunOptions(level="participant", participants=part, device="cpu", jobs=1)
+        )
+    assert not (chunks / "participants_flow.tsv").exists()
+    run_study(dataset, chunks, STUDY_SETTINGS, RunOptions(level="group", device="cpu", jobs=1, report=False))
+    assert files_of(chunks) == files_of(out)
+
+
+def test_what_changed_is_done_again_and_nothing_else(dataset, out, tmp_path):
+    changed = shutil.copytree(dataset, tmp_path / "bids")
+    folder = shutil.copytree(out, tmp_path / "out")
+    write_run(changed, "sub-P03", "after", form="fmriprep", alpha=0.9, beta=0.9, seed=999)
+    outcome = run_study(changed, folder, STUDY_SETTINGS, QUIET)
+    assert outcome.n_reused == len(outcome.flow) - 1
+    broken = next(folder.rglob("sub-P01*seed-a_stat-z_statmap.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:-9])
+    assert run_study(changed, folder, STUDY_SETTINGS, QUIET).n_reused == len(outcome.flow) - 1
+
+
+def test_a_dataset_with_rp_files_runs_too(tmp_path):
+    dataset = write_dataset(tmp_path / "bids", form="normalised", n_patients=10, n_controls=4)
+    outcome = run_study(dataset, tmp_path / "out", STUDY_SETTINGS, QUIET)
+    assert outcome.count("kept") == 24
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["input_form"] == "normalised"
+    assert set(outcome.flow["n_discarded"]) == {0}
+
+
+def test_two_runs_of_a_visit_are_averaged_or_the_first_is_taken(dataset, tmp_path):
+    changed = shutil.copytree(dataset, tmp_path / "bids")
+    folder = changed / "sub-C00" / "ses-baseline" / "func"
+    shutil.rmtree(folder)
+    for run in ("1", "2"):
+        write_run(
+            changed, "sub-C00", "baseline", form="fmriprep", alpha=0, beta=0, seed=500 + int(run), run=f"_run-{run}"
+        )
+    out = tmp_path / "out"
+    run_study(changed, out, STUDY_SETTINGS, QUIET)
+    stem = "sub-C00_ses-baseline_task-rest{}_space-MNI152NLin6Asym_seed-a_stat-z_statmap.nii.gz"
+    maps = out / "sub-C00" / "ses-baseline" / "func"
+    single = [voxels(maps / stem.format(f"_run-{run}")).astype(float) for run in "12"]
+    flow = read_tsv(out / "participants_flow.tsv")
+    dof = flow.loc[flow["participant_id"] == "sub-C00", "dof"].to_numpy()
+    np.testing.assert_allclose(
+        voxels(maps / stem.format("")), (dof[0] * single[0] + dof[1] * single[1]) / dof.sum(), atol=1e-6
+    )
+    first = parse_study(STUDY.replace("[scan]", '[scan]\nruns = "first"'), "small")
+    outcome = run_study(changed, tmp_path / "first", first, QUIET)
+    assert outcome.flow.loc[outcome.flow["participant_id"] == "sub-C00", "status"].tolist() == ["kept", "excluded"]
+
+
+@pytest.fixture(scope="module")
+def spoilt(dataset, tmp_path_factory):
+    """A torn image, and a run with 2.6 mm of movement."""
+    changed = shutil.copytree(dataset, tmp_path_factory.mktemp("spoilt") / "bids")
+    torn = next((changed / "sub-P02" / "ses-after").rglob("*_bold.nii.gz"))
+    torn.write_bytes(torn.read_bytes()[:20000])
+    moved = next((changed / "sub-P04" / "ses-baseline").rglob("*confounds*.tsv"))
+    table = pd.read_csv(moved, sep="\t", dtype=str, keep_default_na=False)
+    table.loc[40, "trans_z"] = "2.6"
+    table.to_csv(moved, sep="\t", index=False)
+    return changed
+
+
+def test_bad_runs_are_rows_with_a_reason_and_take_the_participant_with_them(spoilt, tmp_path):
+    run_study(spoilt, tmp_path, STUDY_SETTINGS, QUIET)
+    flow = read_tsv(tmp_path / "participants_flow.tsv").set_index(["participant_id", "session_id"])
+    torn, moved = flow.loc[("sub-P02", "after")], flow.loc[("sub-P04", "baseline")]
+    assert torn["status"] == "failed" and "damaged" in torn["reason"]
+    assert (moved["stage"], moved["status"]) == ("motion", "excluded") and "translation 2.6" in moved["reason"]
+    for visit in (("sub-P02", "baseline"), ("sub-P04", "after")):
+        assert (flow.loc[visit, "stage"], flow.loc[visit, "status"]) == ("participant", "excluded")
+    scans = read_tsv(tmp_path / "group" / "model-responsetime" / "design.tsv")
+    assert len(scans) == 20 and not {"sub-P02", "sub-P04"} & set(scans["participant_id"])
+    lenient = parse_study(STUDY.replace("[participants]", "[participants]\nevery_visit = false"), "small")
+    assert run_study(spoilt, tmp_path, lenient, QUIET).count("kept") == 30
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_report_and_reads_its_own_study(spoilt, tmp_path, capsys):
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    out = tmp_path / "out"
+    assert main(["run", str(spoilt), str(out), "--study", str(study), "--device", "cpu"]) == 4
+    assert "failed: sub-P02 after" in capsys.readouterr().out
+    assert (out / "report.html").stat().st_size > 10000
+    assert load_study(out / "study.toml") == STUDY_SETTINGS
+
+
+def test_only_failures_is_exit_code_5(dataset, tmp_path):
+    changed = shutil.copytree(dataset, tmp_path / "bids")
+    for path in changed.rglob("*_bold.nii.gz"):
+        path.write_bytes(path.read_bytes()[:20000])
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    command = ["run", str(changed), str(tmp_path / "out"), "participant", "--study", str(study), "--device", "cpu"]
+    assert main(command) == 5
+
+
+#: What is wrong: the text of the study that is replaced, by what, and a part of the message.
+WRONG_STUDIES = {
+    "unknown key": ("[scan]", '[scan]\ntsk = "rest"', "did you mean task?"),
+    "unknown column": ('covariates = ["age",', 'covariates = ["agee",', "did you mean age?"),
+    "unknown level": ('levels = ["MDD", "HC"]', 'levels = ["MDD", "control"]', "'control'"),
+    "unknown task": ('task = "rest"', 'task = "nback"', "nback"),
+    "unknown space": ('task = "rest"', 'space = "MNI152NLin2009cAsym"', "MNI152NLin6Asym"),
+    "wrong repetition time": ('task = "rest"', "tr_s = 3.0", "repetition time 2 s"),
+    "unknown contrast": ('"MDD - HC"', '"MDD - Controls"', "Controls"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_STUDIES)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_wrong_study_is_refused_in_one_line(dataset, tmp_path, capsys, what, command):
+    old, new, hint = WRONG_STUDIES[what]
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.replace(old, new, 1))
+    arguments = [command, str(dataset), *([str(tmp_path / "out")] if command == "run" else []), "--study", str(study)]
+    assert main(arguments) == 3
+    printed = capsys.readouterr()
+    assert hint in printed.err and printed.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def _mixed_tr(root):
+    sidecar = next((root / "sub-P01").rglob("*_bold.json"))
+    sidecar.write_text('{"RepetitionTime": 2.5}')
+
+
+def _unknown_person(root):
+    path = root / "participants.tsv"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "sub-C03" not in line))
+
+
+def _twice(root):
+    with (root / "participants.tsv").open("a") as table:
+        table.write("P01\tMDD\t30\tF\tn/a\n")
+
+
+def _bad_number(root):
+    path = root / "phenotype" / "hamd17.tsv"
+    path.write_text(path.read_text().replace("\t24\n", "\t24,5\n", 1))
+
+
+def _other_grid(root):
+    import nibabel
+
+    bold = next((root / "sub-P01").rglob("*_bold.nii.gz"))
+    image = nibabel.load(bold)
+    affine = image.affine.copy()
+    affine[0, 3] += 3
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine, image.header), bold)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (_mixed_tr, "different repetition times"),
+        (_unknown_person, "sub-C03"),
+        (_twice, "two rows for sub-P01"),
+        (_bad_number, "'24,5' is not a number; write decimal points"),
+        (_other_grid, "another grid"),
+    ],
+)
+def test_a_wrong_dataset_is_refused_in_one_line(dataset, tmp_path, capsys, spoil, hint):
+    changed = shutil.copytree(dataset, tmp_path / "bids")
+    spoil(changed)
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    assert main(["check", str(changed), "--study", str(study)]) == 3
+    printed = capsys.readouterr()
+    assert hint in printed.err and printed.err.count("\n") == 1
+
+
+def test_the_built_in_study_refuses_a_space_that_its_atlas_does_not_accept(tmp_path, capsys):
+    dataset = write_dataset(tmp_path / "bids", n_patients=2, n_controls=2)
+    for path in sorted(dataset.rglob("*MNI152NLin6Asym*")):
+        path.rename(path.with_name(path.name.replace("NLin6Asym", "NLin2009cAsym")))
+    study = tmp_path / "study.toml"
+    study.write_text('name = "atlas"\n[seeds]\natlas = "juelich-amygdala"\n')
+    assert main(["check", str(dataset), "--study", str(study)]) == 3
+    assert "MNI152NLin2009cAsym" in capsys.readouterr().err
+
+
+def test_check_reads_no_volume(dataset, tmp_path, capsys, monkeypatch):
+    from rsfc_gpu.images.nifti import BoldSource
+
+    monkeypatch.setattr(BoldSource, "volumes", lambda _: pytest.fail("a volume was read"))
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    assert main(["check", str(dataset), "--study", str(study)]) == 0
+    printed = capsys.readouterr().out
+    assert "32 kept, 0 excluded, 0 failed" in printed and "response-time: flexible_factorial, 24 maps" in printed
+
+
+def test_an_output_folder_of_something_else_is_left_alone(dataset, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    assert main(["run", str(dataset), str(tmp_path), "--study", str(study)]) == 3
+    assert "not empty" in capsys.readouterr().err
+    assert main(["run", str(dataset), str(dataset), "--study", str(study)]) == 3
+
+
+def test_init_writes_a_study_that_can_be_read(tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    assert main(["init", str(path)]) == 0
+    assert load_study(path) == load_study() and "#" in path.read_text()
+    assert main(["init", str(path)]) == 3
