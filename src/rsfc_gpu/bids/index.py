@@ -111,9 +111,8 @@ def find_runs(
     tasks = sorted({entities.get("task", "") for _, _, entities in found})
     found = [one for one in found if one[2].get("task") == task]
     if not found:
-        raise InputError(
-            f"{images}: no preprocessed image of task {task!r} with a space-; tasks found: {tasks or 'none'}"
-        )
+        known = ", ".join(tasks) or "none"
+        raise InputError(f"{images}: no preprocessed image of task {task!r} with a space-; tasks found: {known}")
     spaces: dict[str, int] = {}
     for _, _, entities in found:
         spaces[entities["space"]] = spaces.get(entities["space"], 0) + 1

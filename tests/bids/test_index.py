@@ -1,0 +1,139 @@
+"""The index of a dataset: names alone, thousands in seconds; what is odd is refused by name."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from rsfc_gpu.bids import find_runs, sidecar
+from rsfc_gpu.bids.index import entities_of
+from rsfc_gpu.errors import InputError
+
+SPACE = "MNI152NLin6Asym"
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def fmriprep_run(root, person, session=None, run=None, space=SPACE, resolution=""):
+    parts = [f"sub-{person}", *([f"ses-{session}"] if session else [])]
+    prefix = "_".join([*parts, "task-rest", *([f"run-{run}"] if run else [])])
+    stem = f"{prefix}_space-{space}{resolution}"
+    touch(
+        root.joinpath(*parts, "func"),
+        f"{stem}_desc-preproc_bold.nii.gz",
+        f"{stem}_desc-brain_mask.nii.gz",
+        f"{prefix}_desc-confounds_timeseries.tsv",
+        f"{prefix}_space-{space}_boldref.nii.gz",
+        f"{prefix}_from-T1w_to-scanner_mode-image_xfm.txt",
+    )
+    return prefix
+
+
+def test_a_thousand_participants_with_two_sessions_in_seconds(tmp_path):
+    for n in range(1000):
+        for session in ("a", "b"):
+            touch(
+                tmp_path / f"sub-{n:04}" / f"ses-{session}" / "func",
+                *(
+                    f"sub-{n:04}_ses-{session}_task-rest_{end}"
+                    for end in (
+                        f"space-{SPACE}_desc-preproc_bold.nii.gz",
+                        f"space-{SPACE}_desc-brain_mask.nii.gz",
+                        "desc-confounds_timeseries.tsv",
+                    )
+                ),
+            )
+    started = time.perf_counter()
+    found = find_runs(tmp_path, task="rest")
+    assert time.perf_counter() - started < 5
+    assert len(found.runs) == 2000 and not any(run.missing for run in found.runs)
+    assert found.runs[3].prefix == "sub-0001_ses-b_task-rest"
+
+
+def test_fmriprep_files_belong_together(tmp_path):
+    for person, session, run in (("01", "1", None), ("01", "2", "1"), ("01", "2", "2"), ("02", None, None)):
+        fmriprep_run(tmp_path, person, session, run, resolution="_res-2")
+    found = find_runs(tmp_path, task="rest", space=SPACE)
+    assert [(run.participant_id, run.session_id, run.run) for run in found.runs] == [
+        ("sub-01", "1", None),
+        ("sub-01", "2", "1"),
+        ("sub-01", "2", "2"),
+        ("sub-02", None, None),
+    ]
+    for run in found.runs:
+        assert run.form == "fmriprep" and run.motion is None and run.missing == ()
+        assert run.confounds is not None and run.confounds.name == f"{run.prefix}_desc-confounds_timeseries.tsv"
+        assert run.mask is not None and run.mask.name.startswith(f"{run.prefix}_space-{SPACE}_res-2")
+
+
+def test_a_raw_dataset_with_derivatives(tmp_path):
+    touch(tmp_path / "sub-01" / "func", "sub-01_task-rest_bold.nii.gz")
+    fmriprep_run(tmp_path / "derivatives" / "fmriprep", "01")
+    found = find_runs(tmp_path, task="rest")
+    assert found.images == tmp_path / "derivatives" / "fmriprep" and found.root == tmp_path and len(found.runs) == 1
+
+
+def test_motion_files_beside_images_make_the_other_form(tmp_path):
+    folder = tmp_path / "sub-01" / "func"
+    touch(folder, f"sub-01_task-rest_space-{SPACE}_bold.nii", f"sub-01_task-rest_space-{SPACE}_desc-brain_mask.nii.gz")
+    touch(folder, "rp_sub-01_task-rest.txt")
+    touch(tmp_path / f"tpl-{SPACE}", f"tpl-{SPACE}_label-CSF_mask.nii.gz")
+    found = find_runs(tmp_path, task="rest")
+    assert found.runs[0].form == "normalised" and found.runs[0].confounds is None
+    assert set(found.tissues) == {"csf"}
+
+
+def test_what_is_missing_is_said_of_the_run(tmp_path):
+    touch(tmp_path / "sub-01" / "func", f"sub-01_task-rest_space-{SPACE}_desc-preproc_bold.nii.gz")
+    assert find_runs(tmp_path, task="rest").runs[0].missing == ("the brain mask", "confounds or rp_*.txt")
+
+
+def test_participants_are_chosen_with_or_without_prefix(tmp_path):
+    for person in ("01", "02", "03"):
+        fmriprep_run(tmp_path, person)
+    chosen = find_runs(tmp_path, task="rest", participants=["03", "sub-01"])
+    assert [run.participant_id for run in chosen.runs] == ["sub-01", "sub-03"]
+    with pytest.raises(InputError, match=r"no participant sub-3: the dataset has sub-01 to sub-03"):
+        find_runs(tmp_path, task="rest", participants=["3"])
+
+
+def test_ambiguity_is_refused(tmp_path):
+    fmriprep_run(tmp_path, "01")
+    fmriprep_run(tmp_path, "01", space="MNI152NLin2009cAsym")
+    with pytest.raises(InputError, match=r"several spaces, MNI152NLin2009cAsym \(1 runs\), MNI152NLin6Asym"):
+        find_runs(tmp_path, task="rest")
+    with pytest.raises(InputError, match="no image in space T1w, found MNI152"):
+        find_runs(tmp_path, task="rest", space="T1w")
+    with pytest.raises(InputError, match="of task 'nback' .* tasks found: rest"):
+        find_runs(tmp_path, task="nback")
+    fmriprep_run(tmp_path, "01", resolution="_res-2")
+    with pytest.raises(InputError, match="two images of the same run"):
+        find_runs(tmp_path, task="rest", space=SPACE)
+    with pytest.raises(InputError, match="no such folder"):
+        find_runs(tmp_path / "nowhere", task="rest")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no folder sub-\*"):
+        find_runs(tmp_path / "empty", task="rest")
+
+
+def test_sidecars_are_inherited_and_the_nearest_wins(tmp_path):
+    prefix = fmriprep_run(tmp_path, "01", "1")
+    folder = tmp_path / "sub-01" / "ses-1" / "func"
+    bold = folder / f"{prefix}_space-{SPACE}_desc-preproc_bold.nii.gz"
+    (tmp_path / "task-rest_bold.json").write_text(json.dumps({"RepetitionTime": 2.0, "EchoTime": 0.03}))
+    (tmp_path / "task-nback_bold.json").write_text(json.dumps({"RepetitionTime": 9.0}))
+    (folder / f"{prefix}_space-{SPACE}_desc-preproc_bold.json").write_text(json.dumps({"RepetitionTime": 2.5}))
+    assert sidecar(bold, tmp_path) == {"RepetitionTime": 2.5, "EchoTime": 0.03}
+    (folder / f"{prefix}_space-{SPACE}_desc-preproc_bold.json").write_text("{")
+    with pytest.raises(InputError, match="not a readable JSON object"):
+        sidecar(bold, tmp_path)
+
+
+def test_entities():
+    assert entities_of("sub-01_task-rest_run-2_bold.nii.gz") == {"sub": "01", "task": "rest", "run": "2"}
