@@ -101,6 +101,17 @@ class Browser:
         shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=False)
         return base64.b64decode(shot["data"])
 
+    def settled_picture(self, box: dict[str, float]) -> bytes:
+        """The picture that stays the same for three looks in a row: nothing moves by itself any more."""
+        deadline = time.monotonic() + _ANSWER_S
+        looks: list[bytes] = []
+        while time.monotonic() < deadline:
+            self.listen(0.4)
+            looks = [*looks[-2:], self.picture(box)]
+            if len(looks) == 3 and len(set(looks)) == 1:
+                return looks[0]
+        raise TimeoutError("the page does not come to rest")
+
     def click(self, x: float, y: float) -> None:
         """A click at a place of the visible part of the page."""
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):

@@ -108,7 +108,11 @@ def _study() -> dict[str, object]:
             "minimum_seed_coverage": 0.5,
             "every_visit": True,
         },
-        "models": [{"name": "patients-controls"}, {"name": "response-time"}, {"name": "skipped-model"}],
+        "models": [
+            {"name": "patients-controls", "levels": ["MDD", HOSTILE]},
+            {"name": "response-time"},
+            {"name": "skipped-model"},
+        ],
         "report": {"title": f"Amygdala {HOSTILE}"},
     }
 

@@ -64,12 +64,14 @@ def test_viewer_answers_a_click(page: Browser) -> None:
         "return {x: b.x, y: b.y, width: b.width, height: b.height, top: window.scrollY}; })()"
     )
     place = {name: box[name] for name in ("x", "width", "height")} | {"y": box["y"] + box["top"]}
-    before = page.picture(place)
-    page.listen(0.5)
-    assert page.picture(place) == before  # nothing moves by itself
-    page.click(box["x"] + 0.13 * box["width"], box["y"] + 0.45 * box["height"])  # into the left slice
-    page.listen(0.5)
-    assert page.picture(place) != before
+    before = page.settled_picture(place)
+    after = before
+    for _ in range(5):  # under load the browser may not know yet which frame lies under the mouse
+        page.click(box["x"] + 0.13 * box["width"], box["y"] + 0.45 * box["height"])  # into the left slice
+        after = page.settled_picture(place)
+        if after != before:
+            break
+    assert after != before
 
 
 def test_script_without_a_known_hash_does_not_run(page: Browser) -> None:

@@ -119,7 +119,7 @@ def test_results_stand_in_the_page(html: str) -> None:
         "24 analysed",
         "Precuneus_L",
         "t(19)",
-        "F(1, 19)",
+        "F(1,\N{NO-BREAK SPACE}19)",
         "Figure 1.",
         "Cross-validated AUC",
         "cross-validated r = 0.21",
@@ -149,6 +149,17 @@ def test_no_file_starts_a_formula(written_study: Path) -> None:
 
 def test_same_folder_gives_the_same_page(written_study: Path, html: str) -> None:
     assert write_report(written_study).read_text(encoding="utf-8") == html
+
+
+def test_figure_of_a_cluster_that_is_gone_is_taken_away(tmp_path: Path) -> None:
+    write_study(tmp_path, with_results=False)
+    (tmp_path / "figures").mkdir()
+    stale, foreign = tmp_path / "figures/map_old_old_LBleft.png", tmp_path / "figures/mine.png"
+    for path in (stale, foreign):
+        path.write_bytes(b"")
+    write_report(tmp_path)
+    assert not stale.exists()
+    assert foreign.exists()
 
 
 def test_study_without_any_result_has_a_report(tmp_path: Path) -> None:

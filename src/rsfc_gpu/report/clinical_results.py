@@ -14,7 +14,7 @@ from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.post_hoc import post_hoc
 from rsfc_gpu.report.roc_curve import roc_curve
 from rsfc_gpu.report.scatter import scatter
-from rsfc_gpu.report.tables import fixed
+from rsfc_gpu.report.tables import fixed, unbroken
 
 MOST_FIGURES = 12  # of each kind; all results are in the tables
 _CLUSTER = ["model", "contrast", "seed", "direction", "cluster"]
@@ -183,7 +183,9 @@ def _table(
     if "ci_low" in table:
         decimals = 3 if "auc" in table else 2
         ends = zip(table["ci_low"], table["ci_high"], strict=True)
-        table = table.assign(interval=[f"{fixed(decimals)(low)} to {fixed(decimals)(high)}" for low, high in ends])
+        table = table.assign(
+            interval=[unbroken(f"{fixed(decimals)(low)} to {fixed(decimals)(high)}") for low, high in ends]
+        )
     present = {column: words for column, words in headings.items() if column in table and table[column].notna().any()}
     notes = [
         text

@@ -9,11 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from rsfc_gpu.files import replacing
 from rsfc_gpu.report.page import Picture, Table
-from rsfc_gpu.report.style import SavedFigure, save_figure
+from rsfc_gpu.report.style import save_figure
 from rsfc_gpu.report.tables import Format, shown_table, write_tsv
 
 FIGURES, TABLES = "figures", "tables"  # folders of the output
+_FILE_DPI = 100
+_PER_RESULT = ("map_", "scatter_", "roc_", "post_hoc_", "carpet_", "clusters_")  # one file per cluster, map or run
 
 
 class Exhibits:
@@ -22,18 +25,31 @@ class Exhibits:
     def __init__(self, out_dir: Path) -> None:
         self._out_dir = out_dir
         self._n_pictures = self._n_tables = 0
+        self._written: set[Path] = set()
 
     def picture(self, name: str, figure: Any, caption: str) -> Picture:
         """A figure of Matplotlib as figures/NAME.png and .svg and as a block of the page."""
-        return self.saved_picture(save_figure(figure, self._out_dir / FIGURES / file_name(name)), caption)
-
-    def saved_picture(self, saved: SavedFigure, caption: str) -> Picture:
-        """A figure that is on disk already."""
+        saved = save_figure(figure, self._out_dir / FIGURES / file_name(name))
+        self._written |= {saved.png, saved.svg}
         self._n_pictures += 1
         png, svg = (
             path.relative_to(self._out_dir).as_posix() if path.exists() else "" for path in (saved.png, saved.svg)
         )
         return Picture(saved, f"Figure {self._n_pictures}. {caption}", png, svg)
+
+    def file(self, name: str, figure: Any) -> None:
+        """A figure as figures/NAME.png alone, coarser, and not on the page."""
+        path = self._out_dir / FIGURES / f"{file_name(name)}.png"
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=_FILE_DPI, metadata={"Software": None})
+        self._written.add(path)
+
+    def remove_stale(self) -> None:
+        """Take away the figures and tables of an earlier report whose cluster or run this one no longer has."""
+        for folder in (FIGURES, TABLES):
+            for path in (self._out_dir / folder).glob("*.*"):
+                if path.name.startswith(_PER_RESULT) and path not in self._written:
+                    path.unlink(missing_ok=True)
 
     def table(
         self,
@@ -45,10 +61,17 @@ class Exhibits:
         formats: Mapping[str, Format] | None = None,
         notes: Sequence[str] = (),
         source: Path | None = None,
+        as_file: pd.DataFrame | None = None,
     ) -> Table:
-        """A table as a block of the page, and as tables/NAME.tsv unless `source` holds the same rows already."""
+        """A table as a block of the page, and as tables/NAME.tsv unless `source` holds the same rows already.
+
+        `as_file` goes into the file instead, where the page shows cells that are for reading only.
+        """
         self._n_tables += 1
-        path = source or write_tsv(frame, self._out_dir / TABLES / f"{file_name(name)}.tsv")
+        path = source or write_tsv(
+            frame if as_file is None else as_file, self._out_dir / TABLES / f"{file_name(name)}.tsv"
+        )
+        self._written.add(path)
         shown = shown_table(
             frame, title=f"Table {self._n_tables}. {title}", headings=headings, formats=formats, notes=notes
         )

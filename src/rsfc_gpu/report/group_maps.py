@@ -16,7 +16,7 @@ from rsfc_gpu.report.brain_maps import Kind, brain_map, within_clusters
 from rsfc_gpu.report.exhibits import Exhibits
 from rsfc_gpu.report.outputs import Outputs, label
 from rsfc_gpu.report.page import Block, Interactive, Text
-from rsfc_gpu.report.tables import fixed
+from rsfc_gpu.report.tables import fixed, unbroken
 from rsfc_gpu.report.viewers import viewer
 
 MOST_VIEWERS = 12
@@ -168,7 +168,10 @@ def _tally(model: Mapping[str, Any], clusters: pd.DataFrame, found: Sequence[Map
 
 def _cluster_table(model: Mapping[str, Any], found: Sequence[MapResult], exhibits: Exhibits) -> Block:
     table = pd.concat([one.survivors.assign(statistic=one.statistic_text) for one in found], ignore_index=True)
-    table["peak_mm"] = [", ".join(map(fixed(0), xyz)) for xyz in table[["x", "y", "z"]].to_numpy(dtype=np.float64)]
+    as_file = table.copy()
+    table["statistic"] = table["statistic"].map(unbroken)
+    peaks = table[["x", "y", "z"]].to_numpy(dtype=np.float64)
+    table["peak_mm"] = [unbroken(", ".join(map(fixed(0), xyz))) for xyz in peaks]
     shown = [name for name in _HEADINGS if name in table and table[name].notna().any()]
     if table["contrast"].nunique() == 1:
         shown.remove("contrast")
@@ -179,6 +182,7 @@ def _cluster_table(model: Mapping[str, Any], found: Sequence[MapResult], exhibit
         headings={name: _HEADINGS[name] for name in shown},
         formats=_FORMATS,
         notes=_NOTES,
+        as_file=as_file,
     )
 
 

@@ -66,8 +66,8 @@ class Outputs:
         place = {name: number for number, name in enumerate(names)}
         return tuple(sorted(found, key=lambda model: place.get(model["name"], len(place))))
 
-    def table(self, name: str, needed: tuple[str, ...] = ()) -> pd.DataFrame:
-        """A table of the folder; one without rows or columns where there is no such file.
+    def table(self, name: str, needed: tuple[str, ...] = (), *, as_text: bool = False) -> pd.DataFrame:
+        """A table of the folder; one without rows where there is no such file. `as_text`: numbers as they are spelled.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class Outputs:
         if not path.is_file():
             return pd.DataFrame(columns=list(needed))
         try:
-            frame = read_tsv(path)
+            frame = read_tsv(path, as_text=as_text)
         except (ValueError, OSError) as error:
             raise InputError(f"{path}: not a readable table ({error})") from error
         missing = [column for column in needed if column not in frame]

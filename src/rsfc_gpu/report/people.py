@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -29,7 +30,7 @@ _ORDER = ("enrolment", "images", "motion", "denoise", "coverage", "participant")
 
 def people_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     """The flow chart and Table 1."""
-    flow = outputs.flow
+    flow = in_order_of_the_study(outputs.flow, outputs.study)
     people = outputs.table("clinical/participants.tsv")
     kept = flow[flow["status"] == "kept"]
     yield Text(
@@ -38,7 +39,7 @@ def people_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     )
     caption = "Flow of the participants. A participant counts as left out where no run of theirs was analysed."
     yield exhibits.picture("flow_chart", flow_chart(flow_arms(flow, people)), caption)
-    printed = outputs.table("clinical/table_one.tsv")
+    printed = outputs.table("clinical/table_one.tsv", as_text=True)
     if len(printed):
         notes = ["Mean ± SD or n (%). Each p has its test beside it; they are not corrected for their number."]
         headings = {str(name): " " if name == "row" else str(name) for name in printed.columns}
@@ -86,6 +87,13 @@ def _responses(people: pd.DataFrame | None, analysed: set[str]) -> tuple[tuple[s
         return ()
     counts = people.loc[people["participant_id"].isin(analysed), "response"].dropna().value_counts(sort=False)
     return tuple((str(name), int(n)) for name, n in counts.items()) if len(counts) > 1 else ()
+
+
+def in_order_of_the_study(flow: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows with the groups in the order in which the study's models name them, others after these."""
+    levels = [level for model in study.get("models", ()) for level in model.get("levels", ())]
+    place = {level: number for number, level in reversed(list(enumerate(levels)))}
+    return flow.sort_values("group", key=lambda group: group.map(place).fillna(len(levels)), kind="stable")
 
 
 def left_out(flow: pd.DataFrame, status: str) -> pd.DataFrame:

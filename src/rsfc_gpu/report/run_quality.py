@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.files import replacing
 from rsfc_gpu.images.nifti import load_volume
-from rsfc_gpu.report.exhibits import FIGURES, Exhibits
+from rsfc_gpu.report.exhibits import Exhibits
 from rsfc_gpu.report.outputs import Outputs, label
 from rsfc_gpu.report.page import Block, Text
+from rsfc_gpu.report.people import in_order_of_the_study
 from rsfc_gpu.report.quality import by_group, carpet, qc_fc, seed_coverage
 from rsfc_gpu.report.tables import fixed
 
 WORST_CARPETS = 10
-_REST_DPI = 100
 _MEASURES = {
     "mean_fd_power_mm": "Mean displacement (mm)",
     "censored_percent": "Volumes scrubbed (%)",
@@ -29,7 +28,7 @@ _MEASURES = {
 
 def quality_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     """Everything that tells whether the runs can be trusted."""
-    flow = outputs.flow
+    flow = in_order_of_the_study(outputs.flow, outputs.study)
     runs = flow[flow["n_volumes"].notna()] if "n_volumes" in flow else flow.iloc[:0]
     if runs.empty:
         yield Text("No run came as far as its quality could be measured.", "warning")
@@ -115,8 +114,7 @@ def _carpets(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
             caption = f"Carpet plot of {_short(name)} before cleaning; rank {place + 1} in motion."
             yield exhibits.picture(f"carpet_{name}", figure, caption)
         else:
-            with replacing(outputs.folder / FIGURES / f"carpet_{name}.png") as temporary:
-                figure.savefig(temporary, format="png", dpi=_REST_DPI, metadata={"Software": None})
+            exhibits.file(f"carpet_{name}", figure)
     if len(order) > WORST_CARPETS:
         yield Text(f"Carpet plots of the other {len(order) - WORST_CARPETS} runs are in figures/carpet_*.png.", "note")
 

@@ -59,9 +59,19 @@ def write_tsv(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def read_tsv(path: Path) -> pd.DataFrame:
-    """A table that `write_tsv` wrote, or any BIDS table: only "n/a" and an empty cell are missing."""
-    frame = pd.read_csv(path, sep="\t", na_values=[MISSING, ""], keep_default_na=False, encoding="utf-8-sig")
+def read_tsv(path: Path, *, as_text: bool = False) -> pd.DataFrame:
+    """A table that `write_tsv` wrote, or any BIDS table: only "n/a" and an empty cell are missing.
+
+    `as_text` leaves numbers as they are spelled.
+    """
+    frame = pd.read_csv(
+        path,
+        sep="\t",
+        na_values=[MISSING, ""],
+        keep_default_na=False,
+        encoding="utf-8-sig",
+        dtype=str if as_text else None,
+    )
     for position in range(frame.shape[1]):
         if not pd.api.types.is_numeric_dtype(frame.iloc[:, position]):
             frame.isetitem(
@@ -100,6 +110,11 @@ Format = Callable[[float], str]
 def fixed(decimals: int) -> Format:
     """A format with this many decimals and a true minus sign."""
     return lambda value: f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces at which no line breaks, for a short cell."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def shown_table(

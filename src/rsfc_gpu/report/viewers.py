@@ -21,9 +21,22 @@ _VIEWER_ID = re.compile(r'"3Dviewer-([^"]+)"')
 # What nilearn says in attributes, said where the page's policy can allow it by a hash.
 VIEWER_STYLE = (
     "body{margin:0;background:#fff;color:#1a1a1a;font:13px system-ui,sans-serif}"
-    "canvas{max-width:100%;cursor:crosshair}.hidden{display:none}"
+    "canvas{max-width:100%;cursor:crosshair}.hidden,span{display:none}"
     "body>div>div{display:flex;align-items:center;gap:10px;padding:0 8px}p{margin:4px 0}"
 )
+# A frame may run its scripts before it has a size: nilearn's would then draw on nothing. Nor does it draw anew when the
+# size changes; its slider does.
+_BEFORE = """(function start() {
+if (!document.documentElement.clientWidth) { setTimeout(start, 50); return; }
+var isLate = document.readyState === "complete";
+"""
+_AFTER = """
+if (isLate) { window.dispatchEvent(new Event("load")); }
+window.addEventListener("resize", function () {
+var slider = document.querySelector("input[type=range]");
+if (slider) { slider.dispatchEvent(new Event("input")); }
+});
+})();"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ def viewer(
     from nilearn import plotting
 
     finite = np.nan_to_num(values).astype(np.float32)
-    limit = max(float(np.abs(finite).max()), threshold * 1.05 + 1e-6)
+    limit = float(np.ceil(10 * max(np.abs(finite).max(), threshold * 1.05 + 1e-6)) / 10)  # a short number in the scale
     lowest = 0.0 if kind == "F" else -limit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nilearn warns of masked arrays within NumPy
@@ -85,8 +98,9 @@ def _without_inline_parts(html: str, name: str) -> Viewer:
     chance = _VIEWER_ID.search(html)
     if chance:  # nilearn draws a new identifier each time; the same page must come out the same
         html = html.replace(chance[1], hashlib.sha256(name.encode()).hexdigest()[:32])
-    # Splitting at scripts gives: markup, script, markup, script, ..., markup.
+    # Splitting at scripts gives: markup, script, markup, script, ..., markup. The last script draws.
     parts = _SCRIPT.split(html)
+    parts[-2] = _BEFORE + parts[-2] + _AFTER
     scripts = tuple(parts[1::2])
     markup = [_STYLE_ATTRIBUTE.sub("", _LINK.sub("", text)) for text in parts[0::2]]
     pieces = [markup[0]]

@@ -44,6 +44,7 @@ def write_report(out_dir: str | Path) -> Path:
     page = Page(_title(outputs), _subtitle(outputs), tuple(section for section in drawn if section.blocks))
     path = outputs.folder / "report.html"
     write_text(path, render(page))
+    exhibits.remove_stale()
     return path
 
 
