@@ -1,0 +1,54 @@
+"""Tasks side by side: threads and processes do the same; the default number follows what the process may use."""
+
+from __future__ import annotations
+
+import operator
+import os
+
+import pytest
+
+from rsfc_gpu.errors import InputError, ResourceError
+from rsfc_gpu.study import executor
+from rsfc_gpu.study.executor import default_jobs, free_bytes, run_all
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_every_task_is_done_once(workers):
+    found = sorted(run_all(operator.neg, list(range(20)), jobs=2, workers=workers))
+    assert found == sorted(-n for n in range(20))
+
+
+def _refuse(n):
+    raise InputError(f"task {n}")
+
+
+def test_an_error_ends_the_whole():
+    with pytest.raises(InputError, match="task"):
+        list(run_all(_refuse, [1, 2, 3], jobs=2))
+
+
+def test_default_jobs_follow_memory_and_slurm(monkeypatch):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    processors = default_jobs(1)
+    assert 1 <= processors <= len(os.sched_getaffinity(0))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert default_jobs(1) == 1
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    assert default_jobs(free_bytes()) == 1
+    assert default_jobs(2**60) == 1
+
+
+def test_a_quota_of_the_control_group_counts(monkeypatch, tmp_path):
+    monkeypatch.setattr(executor, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    (tmp_path / "cpu.max").write_text("300000 100000\n")
+    assert default_jobs(1) == 3
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    assert free_bytes() == 600000 and default_jobs(240000) == 2
+
+
+def test_a_worker_process_that_dies_is_a_clear_error():
+    with pytest.raises(ResourceError, match="worker process died"):
+        list(run_all(os._exit, [9, 9], jobs=2, workers="processes"))
