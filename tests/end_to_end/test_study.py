@@ -325,3 +325,22 @@ def test_init_writes_a_study_that_can_be_read(tmp_path, capsys):
     assert main(["init", str(path)]) == 0
     assert load_study(path) == load_study() and "#" in path.read_text()
     assert main(["init", str(path)]) == 3
+
+
+def test_a_dataset_without_sessions_scores_or_groups_of_response(tmp_path):
+    dataset = write_dataset(tmp_path / "bids", n_patients=0, n_controls=6)
+    for folder in sorted(dataset.glob("sub-*/ses-baseline")):
+        (folder / "func").rename(folder.parent / "func")
+        folder.rmdir()
+        for path in sorted((folder.parent / "func").iterdir()):
+            path.rename(path.with_name(path.name.replace("_ses-baseline", "")))
+    shutil.rmtree(dataset / "phenotype")
+    text = STUDY[: STUDY.index("[participants]")] + (
+        '[[models]]\nname = "mean"\nkind = "one_sample"\n'
+        'contrasts = [{ name = "mean", weights = "mean", directions = "positive" }]\n'
+    )
+    outcome = run_study(dataset, tmp_path / "out", parse_study(text, "plain"), QUIET)
+    assert outcome.count("kept") == 6
+    clusters = read_tsv(tmp_path / "out" / "group" / "clusters.tsv")
+    assert set(clusters["direction"]) == {"positive"} and {"a", "b"} == set(clusters["seed"])
+    assert len(read_tsv(tmp_path / "out" / "clinical" / "associations.tsv")) == 0
