@@ -12,11 +12,12 @@ import pandas as pd
 from rsfc_gpu import group
 from rsfc_gpu.clinical import benjamini_hochberg
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.nifti import load_volume, save_volume
 from rsfc_gpu.report.tables import read_tsv, write_tsv
 from rsfc_gpu.study.config import Model, Study
 from rsfc_gpu.study.models import CLUSTER_COLUMNS, BuiltModel, cluster_label_file, file_prefix, model_folder
-from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, label, seal
+from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 
 KEY = ["model", "contrast", "seed", "direction", "cluster"]
 VALUE_COLUMNS = [*KEY, "region", "participant_id", "session_id", "group", "response", "z"]
@@ -41,7 +42,7 @@ def _tables(model: Model, seeds: Sequence[str], out: Path) -> list[tuple[str, Pa
     found = []
     for seed in model.seeds or seeds:
         for contrast in model.contrasts:
-            stem = f"{file_prefix(model.name, seed)}contrast-{label(contrast.name)}_"
+            stem = f"{file_prefix(model.name, seed)}contrast-{bids_label(contrast.name)}_"
             for direction in ("", "dir-positive_", "dir-negative_"):
                 path = model_folder(out, model.name) / f"{stem}{direction}clusters.tsv"
                 if path.is_file() and (direction == "") == (contrast.test == "F"):
@@ -130,7 +131,7 @@ def check_motion(scans: pd.DataFrame, maps: Mapping[str, Sequence[Path]], study:
 def _motion_row(seed: str, paths: Sequence[Path], table: pd.DataFrame, folder: Path) -> dict[str, Any] | None:
     from scipy import stats
 
-    marker = folder / f"seed-{label(seed)}_stat-r_statmap.json"
+    marker = folder / f"seed-{bids_label(seed)}_stat-r_statmap.json"
     made_from = digest_of([table.to_csv(), [file_digest(path) for path in paths]])
     done = is_current(marker, made_from)
     if done is not None:
@@ -141,7 +142,7 @@ def _motion_row(seed: str, paths: Sequence[Path], table: pd.DataFrame, folder: P
     except InputError:
         return None  # too few scans, or all alike: there is nothing to correlate
     r = stat.values / np.sqrt(stat.values**2 + stat.dof[1])
-    path = folder / f"seed-{label(seed)}_stat-r_statmap.nii.gz"
+    path = folder / f"seed-{bids_label(seed)}_stat-r_statmap.nii.gz"
     save_volume(path, r.astype(np.float32), stat.affine)
     t = stat.values[stat.mask].astype(np.float64)
     row = {

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.errors import ResourceError
 
 Task = TypeVar("Task")
@@ -80,7 +81,7 @@ def run_all(
         pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_blas_thread)
     else:
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="rsfc")
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         try:
             for future in as_completed([pool.submit(function, task) for task in tasks]):
                 yield future.result()

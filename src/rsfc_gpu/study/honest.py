@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from rsfc_gpu import group
 from rsfc_gpu.backend import select_backend
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.clinical import HeldOutScores, held_out_scores, stratified_folds
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.group import Design
 from rsfc_gpu.group.contrast import contrast_weights
+from rsfc_gpu.group.topology import find_topology
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.study.config import RocChoice
 from rsfc_gpu.study.models import BuiltModel, build_design, cluster_label_file, file_prefix, model_folder
@@ -87,9 +88,8 @@ class Refit:
             stat = fit.f(weights)
         else:
             stat = fit.t(weights if cluster.direction == "positive" else -weights)
-        table = group.clusters(stat, height_p=model.height_p, connectivity=model.connectivity)
-        labels = group.cluster_labels(stat, height_p=model.height_p, connectivity=model.connectivity)
-        return labels, table.loc[table["q_fdr"] < model.q, "cluster"].to_numpy(dtype=np.int64)
+        found = find_topology(stat, height_p=model.height_p, connectivity=model.connectivity)
+        return found.mask.put(found.labels), 1 + np.flatnonzero(found.clusters.q_fdr < model.q)
 
 
 def held_out(
@@ -108,7 +108,7 @@ def held_out(
     outcome = (people["response"] == choice.positive).to_numpy()
     settings: dict[str, Any] = {"folds": choice.folds, "repeats": choice.repeats, "seed": choice.seed}
     splits = [split.training for split in stratified_folds(outcome, **settings)]
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(jobs) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(jobs) as pool:
         found = list(pool.map(lambda part: refit.clusters(part, clusters[0]), refit.designs(splits)))
     by_training = {training.tobytes(): one for training, one in zip(splits, found, strict=True)}
     at = _rows_at(refit, session)

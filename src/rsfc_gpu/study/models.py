@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from rsfc_gpu import __version__, group
 from rsfc_gpu.backend import select_backend
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.group import AbsorbedCovariateWarning, Design, Fit, Stat
 from rsfc_gpu.group.contrast import contrast_weights
 from rsfc_gpu.images.nifti import save_volume
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.config import Contrast, Model
-from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, label, seal
+from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.people import chosen
 
 Record = dict[str, Any]
@@ -181,7 +182,7 @@ def process_model(task: ModelTask) -> Record:
 def _write_contrast(model: Model, contrast: Contrast, fit: Fit, folder: Path, prefix: str) -> list[Path]:
     """Maps and tables of a contrast; t in each direction on its own, as its clusters are corrected."""
     weights, _ = contrast_weights(fit.design, contrast.weights)
-    stem = f"{prefix}contrast-{label(contrast.name)}_"
+    stem = f"{prefix}contrast-{bids_label(contrast.name)}_"
     if contrast.test == "F":
         stat = fit.f(weights, contrast.name)
         directions = {"": stat}
@@ -241,16 +242,16 @@ def _at(values: NDArray[np.float32], affine: NDArray[np.float64], xyz_mm: NDArra
 
 def model_folder(out: Path, model: str) -> Path:
     """The folder of a model."""
-    return out / "group" / f"model-{label(model)}"
+    return out / "group" / f"model-{bids_label(model)}"
 
 
 def file_prefix(model: str, seed: str) -> str:
     """What the files of a model and a seed start with."""
-    return f"model-{label(model)}_seed-{label(seed)}_"
+    return f"model-{bids_label(model)}_seed-{bids_label(seed)}_"
 
 
 def cluster_label_file(out: Path, cluster: Any) -> Path:
     """The label volume that a row of group/clusters.tsv refers to."""
     direction = "" if cluster.test == "F" else f"dir-{cluster.direction}_"
-    name = f"{file_prefix(cluster.model, cluster.seed)}contrast-{label(cluster.contrast)}_{direction}dseg.nii.gz"
+    name = f"{file_prefix(cluster.model, cluster.seed)}contrast-{bids_label(cluster.contrast)}_{direction}dseg.nii.gz"
     return model_folder(out, cluster.model) / name

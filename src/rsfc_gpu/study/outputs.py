@@ -16,11 +16,6 @@ from rsfc_gpu.files import write_text
 _HEAD_BYTES = 4096
 
 
-def label(name: str) -> str:
-    """A name as a BIDS label: letters and digits only."""
-    return "".join(character for character in name if character.isalnum())
-
-
 def file_digest(path: Path) -> str:
     """What a file holds, in a few reads: of .gz its size, its start and the checksum at its end, else of every byte.
 

@@ -20,13 +20,13 @@ from rsfc_gpu.bids.confounds import MOTION_COLUMNS, confound_columns, read_motio
 from rsfc_gpu.connectivity import SeedMaps, SeedNotCovered, Seeds
 from rsfc_gpu.denoise import DenoiseSettings, TooFewDegreesOfFreedom, framewise_displacement
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.files import replacing
+from rsfc_gpu.files import bids_label, replacing
 from rsfc_gpu.images.atlas import read_card
 from rsfc_gpu.images.nifti import BoldSource
 from rsfc_gpu.images.series import Series
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.config import Participants, Scan, SeedChoice
-from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, label, seal
+from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.single_run import Run, map_run
 
 log = logging.getLogger(__name__)
@@ -84,11 +84,13 @@ def stored_record(task: RunTask) -> Record:
 
 def map_path(out: Path, files: RunFiles, images: Path, seed: str) -> Path:
     """Where the z map of a seed in a run is."""
-    return out / files.bold.parent.relative_to(images) / f"{_prefix(files)}seed-{label(seed)}_stat-z_statmap.nii.gz"
+    return (
+        out / files.bold.parent.relative_to(images) / f"{_prefix(files)}seed-{bids_label(seed)}_stat-z_statmap.nii.gz"
+    )
 
 
 def _prefix(files: RunFiles) -> str:
-    return f"{files.prefix}_space-{label(files.space)}_"
+    return f"{files.prefix}_space-{bids_label(files.space)}_"
 
 
 def _marker(task: RunTask) -> Path:

@@ -68,8 +68,12 @@ class Run:
         unknown = set(self.tissues or {}) - set(TISSUE_COLUMNS)
         if unknown:
             raise InputError(f"unknown tissue {', '.join(sorted(unknown))}: expected {', '.join(TISSUE_COLUMNS)}")
-        if self.fwhm_mm < 0 or self.discard_volumes < 0:
-            raise InputError("fwhm_mm and discard_volumes must not be negative")
+        if not isinstance(self.fwhm_mm, (int, float)) or not 0 <= self.fwhm_mm < 100:
+            raise InputError(f"smoothing of {self.fwhm_mm!r} mm: expected a number from 0 to 100")
+        if not isinstance(self.discard_volumes, (int, np.integer)) or self.discard_volumes < 0:
+            raise InputError(f"cannot discard {self.discard_volumes!r} volumes: expected a whole number, 0 or more")
+        if self.tr_s is not None and not isinstance(self.tr_s, (int, float, np.number)):
+            raise InputError(f"repetition time {self.tr_s!r}: expected a number of seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,22 +194,24 @@ def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nu
     tr_s = run.tr_s if run.tr_s is not None else bold.tr_s
     if tr_s is None or not 0.1 <= tr_s <= 20:
         raise InputError(
-            f"{bold.name}: the repetition time {tr_s or 'in the header'} is not between 0.1 and 20 s: give it (tr_s)"
+            f"{bold.name}: the repetition time {'in the header' if tr_s is None else tr_s} is not between 0.1 and 20 s: "
+            "give it in seconds (tr_s, --tr)"
         )
     motion, fd_mm, signals = None, None, {}
     if run.confounds is not None:
         name = str(run.confounds) if isinstance(run.confounds, (str, Path)) else "the confounds table"
         table = read_table(run.confounds)
         _check_length(name, len(table), bold)
-        table = table.iloc[run.discard_volumes :]
+        # Read whole and cut afterwards: "n/a" is understood in the first row of the file alone.
         wanted = [TISSUE_COLUMNS[tissue] for tissue in settings.tissue_signals]
-        signals = dict(zip(settings.tissue_signals, confound_columns(table, wanted, name).T, strict=True))
+        columns = confound_columns(table, wanted, name)[run.discard_volumes :]
+        signals = dict(zip(settings.tissue_signals, columns.T, strict=True))
         if settings.needs_motion:
-            motion = confound_columns(table, MOTION_COLUMNS, name)
+            motion = confound_columns(table, MOTION_COLUMNS, name)[run.discard_volumes :]
             if settings.fd_kind == "power" and "framewise_displacement" in table:
                 # The table's own, so that scrubbing agrees with the preprocessing report.
-                fd_mm = confound_columns(table, ["framewise_displacement"], name)[:, 0]
-                fd_mm[0] = 0.0
+                fd_mm = confound_columns(table, ["framewise_displacement"], name)[run.discard_volumes :, 0]
+                fd_mm[:1] = 0.0
     elif run.motion is not None:
         from_file = isinstance(run.motion, (str, Path))
         motion = read_motion(run.motion) if from_file else check_motion(run.motion)  # type: ignore[arg-type]
@@ -214,7 +220,8 @@ def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nu
     if settings.needs_motion and motion is None:
         raise InputError(
             f"{bold.name}: no motion parameters, and the settings need them "
-            f"(motion_model {settings.motion_model}, scrub {settings.scrub}); set both to none to go without"
+            f"(motion_model {settings.motion_model}, scrub {settings.scrub}); to go without, set both to none "
+            "(--motion-model none)"
         )
     n_volumes = bold.n_volumes - run.discard_volumes
     kept = np.ones(max(n_volumes, 0), dtype=bool)
