@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where a parent is no folder, there is nothing to remove either
             temporary.unlink(missing_ok=True)
+
+
+def bids_label(name: str) -> str:
+    """A name as a BIDS label: letters and digits only, the sign of a negative number spelled m."""
+    spelled = re.sub(r"(?<![A-Za-z0-9])-(?=\d)", "m", name)
+    return "".join(character for character in spelled if character.isalnum())
 
 
 def write_text(path: Path, text: str) -> None:
