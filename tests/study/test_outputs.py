@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, label, prepare, read_json, seal, write_json
+from rsfc_gpu.files import bids_label
+from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, prepare, read_json, seal, write_json
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.tsv"])
@@ -57,7 +58,7 @@ def test_digests_of_settings_do_not_depend_on_their_order():
 
 
 def test_labels_hold_letters_and_digits_only():
-    assert label("responders-nonresponders (2)") == "respondersnonresponders2"
+    assert bids_label("responders-nonresponders (2)") == "respondersnonresponders2"
 
 
 def test_folders_of_others_are_refused(tmp_path):
