@@ -171,5 +171,17 @@ def test_a_run_is_described_once(folder):
         make_run(folder, confounds=folder / "confounds.tsv")
     with pytest.raises(InputError, match="unknown tissue wm"):
         make_run(folder, tissues={"wm": folder / "wm.nii.gz"})
-    with pytest.raises(InputError, match="must not be negative"):
+    with pytest.raises(InputError, match="expected a number from 0 to 100"):
         make_run(folder, fwhm_mm=-1)
+    for changes in ({"fwhm_mm": np.inf}, {"fwhm_mm": np.nan}, {"discard_volumes": 1.5}, {"tr_s": "2"}):
+        with pytest.raises(InputError, match="expected a"):
+            make_run(folder, **changes)
+
+
+def test_a_gap_behind_discarded_volumes_is_no_first_row(folder, cpu):
+    """Only the first row of the file may lack a displacement, not the first that is left."""
+    table = pd.read_csv(folder / "confounds.tsv", sep="\t", na_values="n/a")
+    table.loc[10, "framewise_displacement"] = np.nan
+    run = make_run(folder, motion=None, tissues=None, confounds=table, discard_volumes=10)
+    with pytest.raises(InputError, match="framewise_displacement has no value in row 11 of 120"):
+        rg.seed_maps(run, folder / "seeds.nii.gz", DPARSF, cpu)
