@@ -82,6 +82,13 @@ def test_without_motion_nothing_is_scrubbed(folder, tmp_path, capsys):
     assert "120 of 120 volumes kept" in capsys.readouterr().out
 
 
+def test_the_recommended_preset_takes_no_global_signal(folder, tmp_path):
+    for preset, expected in (("dparsf", ["white_matter", "csf", "global"]), ("recommended", ["white_matter", "csf"])):
+        assert cli.main(arguments(folder, tmp_path / preset, preset=preset)) == 0
+        sidecar = json.loads((tmp_path / preset / "seed-label1_stat-z_statmap.json").read_text())
+        assert sidecar["Settings"]["tissue_signals"] == expected
+
+
 def test_confounds_table(folder, tmp_path):
     words = arguments(folder, tmp_path / "o", motion=None, wm=None, csf=None, confounds=folder / "confounds.tsv")
     assert cli.main(words) == 0
@@ -95,6 +102,7 @@ def bad_inputs(folder, tmp_path):
     (tmp_path / "long.nii.gz").write_bytes(gzip.compress(gzip.decompress(whole) + b"more", compresslevel=1))
     (tmp_path / "checksum.nii.gz").write_bytes(whole[:-8] + bytes([whole[-8] ^ 255]) + whole[-7:])
     np.savetxt(tmp_path / "short.txt", np.zeros((118, 6)))
+    (tmp_path / "nothing.txt").write_text("")
     (tmp_path / "words.txt").write_text("no numbers here\n")
     moved = AFFINE.copy()
     moved[2, 3] += 1
@@ -122,6 +130,9 @@ def bad_inputs(folder, tmp_path):
         ({"bold": folder / "mask.nii.gz"}, "expected a 4-D image, found 3 dimensions"),
         ({"bold": tmp_path / "no_tr.nii.gz"}, "repetition time"),
         ({"tr": 2000}, "not between 0.1 and 20 s"),
+        ({"tr": 0}, "the repetition time 0.0 is not between"),
+        ({"fwhm": "inf"}, "expected a number from 0 to 100"),
+        ({"motion": tmp_path / "nothing.txt"}, "holds no rows"),
         ({"mask": tmp_path / "moved.nii.gz"}, "different grids"),
         ({"mask": tmp_path / "empty.nii.gz"}, "is empty"),
         ({"seeds": tmp_path / "moved.nii.gz"}, "different grids"),

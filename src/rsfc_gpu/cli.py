@@ -62,7 +62,7 @@ def _add_maps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "maps",
         help="Fisher-z maps of one run, without BIDS",
         description="Clean one BOLD run and write a Fisher-z map per seed, with a JSON sidecar. "
-        "Regressed out: the motion model, the tissue signals whose masks are given, and the mean over MASK (global); "
+        "Regressed out: the motion model, the tissue signals whose masks are given, with dparsf the mean over MASK; "
         "with --confounds, the columns that the preset names.",
     )
     maps.add_argument("bold", metavar="BOLD", help="4-D NIfTI image, preprocessed")
@@ -175,7 +175,9 @@ def _run_and_settings(arguments: argparse.Namespace) -> tuple[Run, DenoiseSettin
     if arguments.confounds is None:
         masks = {"white_matter": arguments.wm, "csf": arguments.csf, "global": arguments.mask}
         tissues = {name: mask for name, mask in masks.items() if mask is not None}
-        settings = settings.replace(tissue_signals=tuple(tissues))
+        # Those given, and global where the preset takes it.
+        given = [name for name in tissues if name != "global" or name in settings.tissue_signals]
+        settings = settings.replace(tissue_signals=tuple(given))
     elif arguments.wm or arguments.csf:
         raise InputError("--confounds brings its own tissue signals: leave out --wm and --csf")
     run = Run(

@@ -8,6 +8,7 @@ import pytest
 
 from rsfc_gpu.connectivity import Seeds
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.mask import Mask
 
 AFFINE = np.array([[-3.0, 0, 0, 90], [0, 3, 0, -126], [0, 0, 3, -72], [0, 0, 0, 1]])
@@ -97,3 +98,16 @@ def test_coverage_counts_the_voxels_that_the_mask_holds():
     positions, coverage = Seeds.from_labels(image(values)).within(mask)
     assert coverage.tolist() == [0.75]
     assert mask.index[positions[0]].tolist() == [1, 2, 3]
+
+
+def test_mirrored_spheres_have_file_names_of_their_own():
+    grid = Mask(np.ones(SHAPE, bool), AFFINE)
+    seeds = Seeds.from_spheres([(-21, -3, -18), (21, -3, -18)], 6, like=grid)
+    assert len({bids_label(name) for name in seeds.names}) == 2
+    for names in (["left a", "left-a"], ["-", "b"]):
+        with pytest.raises(InputError, match="no file name of its own"):
+            Seeds.from_spheres([(-21, -3, -18), (21, -3, -18)], 6, like=grid, names=names)
+    with pytest.raises(InputError, match="1 names for 2 seeds"):
+        Seeds.from_spheres([(-21, -3, -18), (21, -3, -18)], 6, like=grid, names=["a"])
+    with pytest.raises(InputError, match="expected triples"):
+        Seeds.from_spheres([(-21, -3, -18), (21, -3)], 6, like=grid)

@@ -65,6 +65,8 @@ def test_kept_volumes():
         (lambda: friston24(np.zeros((5, 5))), r"expected shape \(T, 6\), found \(5, 5\)"),
         (lambda: friston24(np.full((5, 6), np.nan)), "row 1 of 5"),
         (lambda: friston24(MOTION, kind="both"), "lagged or derivative"),
+        (lambda: kept_volumes([0, 2, 0], before=-1), "not negative"),
+        (lambda: kept_volumes([0, np.nan, 0]), "finite displacements"),
         (lambda: framewise_displacement(MOTION, "fsl"), "power, jenkinson or van_dijk"),
         (lambda: framewise_displacement(MOTION, "jenkinson"), "affine and the shape"),
     ],

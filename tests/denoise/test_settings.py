@@ -43,8 +43,12 @@ def test_replace_copies_and_names_the_nearest_field():
         ({"order": "parallel"}, "sequential, joint"),
         ({"scrub": True}, "cut, regress, none"),
         ({"tissue_signals": ("wm",)}, "white_matter, csf, global"),
-        ({"polynomial_order": -1}, "must not be negative"),
-        ({"fd_threshold_mm": float("nan")}, "must not be negative"),
+        ({"polynomial_order": -1}, "not negative"),
+        ({"tissue_signals": "csf"}, "expected a list"),
+        ({"polynomial_order": 1.5}, "expected a whole number"),
+        ({"minimum_dof": float("nan")}, "not negative"),
+        ({"low_hz": "0.01"}, "expected a number"),
+        ({"fd_threshold_mm": float("nan")}, "not negative"),
     ],
 )
 def test_bad_values_are_named(changes, message):

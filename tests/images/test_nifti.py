@@ -162,3 +162,38 @@ def test_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(Exception, match="dtype"):
         save_volume(tmp_path / "map.nii.gz", np.zeros(SHAPE, dtype=object), AFFINE)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_loaded_image_is_streamed_from_its_file(tmp_path):
+    """Slices of a compressed array proxy would decompress the file anew for every volume, and skip its checksum."""
+    path = write_bold(tmp_path / "b.nii.gz", "<i2")
+    bold = BoldSource.open(nibabel.load(path))
+    assert bold.path == path and bold.image is None and bold.tr_s == 2.0
+    assert all((a == b).all() for a, b in zip(bold.volumes(), BoldSource.open(path).volumes(), strict=True))
+
+
+@pytest.mark.parametrize(("offset", "message"), [(np.nan, "begin at byte nan"), (-5.0, "damaged"), (12.0, "byte 12")])
+def test_offset_of_a_damaged_header_is_refused(tmp_path, offset, message):
+    path = write_bold(tmp_path / "b.nii", "<i2")
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 108, offset)
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=message):
+        consume(path)
+
+
+def test_offset_zero_means_behind_the_header(tmp_path):
+    path = write_bold(tmp_path / "b.nii", "<i2")
+    expected = [volume.copy() for volume in BoldSource.open(path).volumes()]
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 108, 0.0)
+    path.write_bytes(raw)
+    assert all((a == b).all() for a, b in zip(expected, BoldSource.open(path).volumes(), strict=True))
+
+
+def test_what_is_no_image_is_refused():
+    for source in (np.zeros((2, 2, 2, 2)), 3):
+        with pytest.raises(InputError, match="expected a path or a nibabel image"):
+            BoldSource.open(source)
+        with pytest.raises(InputError, match="expected a path or a nibabel image"):
+            load_volume(source)

@@ -153,3 +153,12 @@ def test_grids_must_agree(tmp_path, cpu, inside):
         read_series(BoldSource.open(path), Mask.from_array(np.zeros(SHAPE), AFFINE), cpu)
     with pytest.raises(InputError, match="no voxel of the mask varies"):
         read_series(BoldSource.open(path), Mask.from_array(inside, AFFINE), cpu)
+
+
+def test_constant_voxels_leave_the_mask_also_under_smoothing(tmp_path, cpu):
+    values = np.random.default_rng(0).integers(0, 50, (*SHAPE, N_VOLUMES)).astype(np.int16)
+    values[3, 3, 2] = 7
+    series = read_series(
+        BoldSource.open(saved(tmp_path, values)), Mask.from_array(np.ones(SHAPE), AFFINE), cpu, fwhm_mm=6.0
+    )
+    assert series.n_constant == 1 and not series.mask.inside[3, 3, 2]

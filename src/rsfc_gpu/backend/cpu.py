@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.backend import F32, F64, cpu_group, cpu_preprocess, numba_kernels, numba_labels
-from rsfc_gpu.backend.blas import BlasLibraries, loaded_blas
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.backend.dct import CosineBasis
 from rsfc_gpu.backend.linear_model import LinearFit
 from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
@@ -125,17 +125,13 @@ class CpuBackend:
         )
 
     @cached_property
-    def _blas(self) -> BlasLibraries:
-        return loaded_blas()  # finding the loaded BLAS libraries takes milliseconds: once is enough
-
-    @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.threads, thread_name_prefix="rsfc-voxels")
 
     def _for_blocks(self, n: int, width: int, work: Callable[[int, int], None]) -> None:
         """Call work(start, stop) for every block of 0..n; each block on one thread, with one BLAS thread."""
         blocks = [(start, min(start + width, n)) for start in range(0, n, width)]
-        with self._blas.limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             if self.threads == 1 or len(blocks) == 1:
                 for block in blocks:
                     work(*block)

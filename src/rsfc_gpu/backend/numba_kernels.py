@@ -72,10 +72,11 @@ def region_means(volume, slope, intercept, starts, members, means):
 
 
 @_compile
-def scale_finite(volume, slope, intercept, out, finite):
-    """Write slope * value + intercept to `out` (float32), 0 where it is not finite; note those voxels."""
+def scale_finite(volume, slope, intercept, out, finite, first, varies):
+    """Write slope * value + intercept to `out` (float32), 0 where not finite; note those, and which voxels vary."""
     for v in range(volume.size):
         value = slope * volume[v] + intercept
+        varies[v] |= volume[v] != first[v]
         if math.isfinite(value):
             out[v] = value
         else:

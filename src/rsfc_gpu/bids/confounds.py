@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,11 +39,15 @@ def read_motion(path: str | Path) -> NDArray[np.float64]:
     InputError : no such file, not numbers, or not six columns.
     """
     try:
-        motion = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an empty file is answered below
+            motion = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of numbers ({error})") from error
+    if motion.size == 0:
+        raise InputError(f"{path}: holds no rows")
     if motion.shape[1] != 6:
         raise InputError(f"{path}: expected six columns of motion parameters, found {motion.shape[1]}")
     if np.abs(motion[:, 3:]).max(initial=0.0) > np.pi:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.connectivity.seeds import Seeds
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.files import write_text
+from rsfc_gpu.files import bids_label, write_text
 from rsfc_gpu.images.mask import Mask, check_same_grid
 from rsfc_gpu.images.series import Series
 
@@ -69,7 +69,7 @@ class SeedMaps:
 
         paths = []
         for seed, (name, z) in enumerate(zip(self.names, self.z, strict=True)):
-            path = Path(folder) / f"{prefix}seed-{_label(name)}_stat-z_statmap.nii.gz"
+            path = Path(folder) / f"{prefix}seed-{bids_label(name)}_stat-z_statmap.nii.gz"
             save_volume(path, np.where(self.usable, z, np.float32(np.nan)), self.affine)
             sidecar = {
                 "Seed": name,
@@ -83,7 +83,10 @@ class SeedMaps:
                 "ExcludedVoxels": dict(self.counts),
                 "Settings": dict(self.settings),
             }
-            write_text(path.with_name(path.name.replace(".nii.gz", ".json")), json.dumps(sidecar, indent=2) + "\n")
+            write_text(
+                path.with_name(path.name.replace(".nii.gz", ".json")),
+                json.dumps(sidecar, indent=2, allow_nan=False) + "\n",
+            )
             paths.append(path)
         return paths
 
@@ -116,8 +119,3 @@ def correlate_seeds(
         z[:, ~usable] = 0.0
         mask = Mask(mask.put(usable, fill=False), mask.affine)
     return series.mask.put(r), series.mask.put(z), mask, coverage
-
-
-def _label(name: str) -> str:
-    """A seed's name as a BIDS label: letters and digits only."""
-    return "".join(character for character in name if character.isalnum()) or "seed"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.mask import Grid, Mask
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class Seeds:
             raise InputError("there is no seed")
         if len(set(self.names)) < len(self.names):
             raise InputError(f"seed names must be unique: {', '.join(self.names)}")
+        if len(self.names) != len(self.members):
+            raise InputError(f"{len(self.names)} names for {len(self.members)} seeds")
+        labels = [bids_label(name) for name in self.names]
+        for name, label in zip(self.names, labels, strict=True):
+            if not label or labels.count(label) > 1:
+                raise InputError(f"seed {name!r} has no file name of its own: letters and digits alone give {label!r}")
         for name, members in zip(self.names, self.members, strict=True):
             if len(members) == 0:
                 raise InputError(f"seed {name} has no voxel on this grid")
@@ -84,8 +91,11 @@ class Seeds:
         snap : move each centre to the nearest voxel first, halves up, as DPABI's y_Sphere does.
         """
         shape, affine = _grid(like)
-        points = np.atleast_2d(np.asarray(centres, dtype=np.float64))
-        if points.shape[1] != 3 or not np.isfinite(points).all() or not radius_mm > 0:
+        try:
+            points = np.atleast_2d(np.asarray(centres, dtype=np.float64))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"centres of spheres: expected triples x, y, z, found {centres}") from error
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all() or not radius_mm > 0:
             raise InputError(f"spheres need triples of coordinates and a positive radius, found {centres}, {radius_mm}")
         indices = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape, order="F"), axis=1)
         voxels_mm = indices @ affine[:3, :3].T + affine[:3, 3]

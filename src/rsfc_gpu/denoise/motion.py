@@ -92,12 +92,19 @@ def kept_volumes(fd_mm: ArrayLike, threshold_mm: float = 0.5, before: int = 1, a
     A volume whose displacement is strictly greater than `threshold_mm` goes, with `before` volumes ahead of it and
     `after` behind it.
 
+    Raises
+    ------
+    InputError : displacements that are not finite, or a negative `before` or `after`.
+
     References
     ----------
     Power et al. 2012, NeuroImage 59:2142-2154.
     """
-    bad = np.flatnonzero(np.asarray(fd_mm, dtype=np.float64) > threshold_mm)
-    kept = np.ones(np.size(fd_mm), dtype=bool)
+    displacement = np.asarray(fd_mm, dtype=np.float64)
+    if displacement.ndim != 1 or not np.isfinite(displacement).all() or before < 0 or after < 0:
+        raise InputError("scrubbing needs a series of finite displacements, and before and after not negative")
+    bad = np.flatnonzero(displacement > threshold_mm)
+    kept = np.ones(len(displacement), dtype=bool)
     for volume in bad:
         kept[max(0, volume - before) : volume + after + 1] = False
     return kept

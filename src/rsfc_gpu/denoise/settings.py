@@ -18,6 +18,7 @@ from rsfc_gpu.errors import InputError
 
 MotionModel = Literal["friston24-lagged", "friston24-derivative", "6", "none"]
 TISSUES = ("white_matter", "csf", "global")
+_WHOLE = ("polynomial_order", "scrub_before", "scrub_after")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "motion_model": ("friston24-lagged", "friston24-derivative", "6", "none"),
     "padding": ("power-of-two", "none"),
@@ -70,16 +71,23 @@ class DenoiseSettings:
     minimum_dof: float = 20.0
 
     def __post_init__(self) -> None:
+        given: object = self.tissue_signals
+        if isinstance(given, str):
+            raise InputError(f"tissue_signals = {self.tissue_signals!r}: expected a list, such as ['csf']")
         object.__setattr__(self, "tissue_signals", tuple(self.tissue_signals))
+        for field in _WHOLE:
+            if not isinstance(getattr(self, field), (int, np.integer)):
+                raise InputError(f"{field} = {getattr(self, field)!r}: expected a whole number")
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise InputError(f"{field} = {getattr(self, field)!r}: expected one of {', '.join(choices)}")
         for tissue in self.tissue_signals:
             if tissue not in TISSUES:
                 raise InputError(f"tissue_signals holds {tissue!r}: expected some of {', '.join(TISSUES)}")
-        for field in ("polynomial_order", "low_hz", "high_hz", "fd_threshold_mm", "scrub_before", "scrub_after"):
-            if not getattr(self, field) >= 0:
-                raise InputError(f"{field} = {getattr(self, field)!r}: must not be negative")
+        for field in (*_WHOLE, "low_hz", "high_hz", "fd_threshold_mm", "minimum_dof"):
+            value = getattr(self, field)
+            if not isinstance(value, (int, float, np.number)) or not value >= 0:
+                raise InputError(f"{field} = {value!r}: expected a number that is not negative")
 
     @classmethod
     def preset(cls, name: str) -> DenoiseSettings:

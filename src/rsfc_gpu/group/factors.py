@@ -153,6 +153,9 @@ class Scans:
         """Centred columns: a number as it is; text coded against its first level, as "sex[M]"."""
         import pandas as pd
 
+        given: object = names
+        if isinstance(given, str):
+            raise InputError(f"covariates = {given!r}: expected a list of columns, such as [{given!r}]")
         rows = self.kept
         titles: list[str] = []
         columns: list[F64] = []

@@ -149,6 +149,8 @@ def flexible_factorial(
     """
     if covariance not in ("spm", "independent"):
         raise InputError(f"covariance is {covariance!r}: expected 'spm' or 'independent'")
+    if levels is not None and not isinstance(levels, Mapping):
+        raise InputError(f"levels of a factorial: expected {{{group!r}: [...], {time!r}: [...]}}, found {levels!r}")
     order = dict(levels or {})
     if set(order) - {group, time}:
         raise InputError(f"levels names {sorted(set(order) - {group, time})}: expected {group!r} and {time!r}")

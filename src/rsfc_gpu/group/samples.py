@@ -83,7 +83,10 @@ def _load(maps: Maps, row: int, affine: ArrayLike | None) -> tuple[NDArray[Any],
     values = np.asarray(source)
     if values.ndim != 3 or values.dtype.kind not in "fiu":
         raise InputError(f"map {row} has shape {values.shape} and type {values.dtype}: expected real numbers (X, Y, Z)")
-    return values, values.dtype.kind in "iu", _IDENTITY if affine is None else np.asarray(affine, dtype=np.float64)
+    placed = _IDENTITY if affine is None else np.asarray(affine, dtype=np.float64)
+    if placed.shape != (4, 4) or not np.isfinite(placed).all():
+        raise InputError(f"the affine of the maps: expected 4 x 4 finite numbers, found shape {placed.shape}")
+    return values, values.dtype.kind in "iu", placed
 
 
 _IDENTITY = np.eye(4)

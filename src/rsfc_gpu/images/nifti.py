@@ -74,7 +74,7 @@ class BoldSource:
         from nibabel.wrapstruct import WrapStructError
 
         if not isinstance(source, (str, Path)):
-            return cls._of_image(source, source.get_filename() or "the image in memory")
+            return cls._of_object(source)
         path = Path(source)
         if not path.name.endswith((".nii", ".nii.gz")):
             return cls._of_image(load_image(path), str(path))
@@ -86,9 +86,21 @@ class BoldSource:
                 )
                 kind = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size]
                 header = kind.from_fileobj(io.BytesIO(start + stream.read(size - 4)), check=False)
-                return replace(cls._from_header(header, str(path)), path=path, offset=int(header["vox_offset"]))
+                return replace(cls._from_header(header, str(path)), path=path, offset=_data_offset(header, size, path))
             except (KeyError, EOFError, OSError, zlib.error, WrapStructError) as error:
                 raise InputError(f"{path}: not a readable NIfTI file ({error or type(error).__name__})") from error
+
+    @classmethod
+    def _of_object(cls, image: SpatialImage) -> BoldSource:
+        """A nibabel image. One that still lies in a .nii file is streamed from there: slices of .gz start over."""
+        import nibabel
+
+        if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
+            raise InputError(f"expected a path or a nibabel image, found {type(image).__name__}")
+        name = image.get_filename()
+        if name and nibabel.is_proxy(image.dataobj) and name.endswith((".nii", ".nii.gz")):
+            return replace(cls.open(name), affine=np.asarray(image.affine, dtype=np.float64), tr_s=_tr_s(image.header))
+        return cls._of_image(image, name or "the image in memory")
 
     @classmethod
     def _of_image(cls, image: SpatialImage, name: str) -> BoldSource:
@@ -113,8 +125,10 @@ class BoldSource:
             raise InputError(f"{name}: the data type {dtype} is not supported; convert it to integers or float64")
         try:
             slope, intercept = header.get_slope_inter()
-        except (nibabel.spatialimages.HeaderDataError, AttributeError):
+        except AttributeError:  # formats without a scale
             slope, intercept = None, None
+        except nibabel.spatialimages.HeaderDataError as error:
+            raise InputError(f"{name}: {error}") from error
         return cls(
             name=name,
             shape=shape[:3],
@@ -150,7 +164,7 @@ class BoldSource:
         t = 0
         with _opened(self.path) as stream:
             try:
-                stream.read(self.offset)
+                _skip(stream, self.offset)
                 for t in range(self.n_volumes):
                     if _read_into(stream, view) < len(view):
                         raise InputError(
@@ -173,6 +187,8 @@ class BoldSource:
 def load_image(source: ImageSource) -> SpatialImage:
     """A nibabel image from a path, or the image itself; InputError where it cannot be read."""
     if not isinstance(source, (str, Path)):
+        if not hasattr(source, "dataobj"):
+            raise InputError(f"expected a path or a nibabel image, found {type(source).__name__}")
         return source
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -228,6 +244,16 @@ def save_volume(path: Path, values: NDArray[Any], affine: NDArray[Any], *, tr_s:
                 image.to_stream(raw)
 
 
+def _data_offset(header: Any, header_bytes: int, path: Path) -> int:
+    """Where the image data begin; 0 means right behind the header and its four bytes of extension flags."""
+    offset = float(header["vox_offset"])
+    if offset == 0:
+        return header_bytes + 4
+    if not header_bytes <= offset <= 2**31:
+        raise InputError(f"{path}: the header says that the data begin at byte {offset}; it is damaged")
+    return int(offset)
+
+
 def _tr_s(header: Any) -> float | None:
     zooms = header.get_zooms()
     if len(zooms) < 4:
@@ -248,6 +274,12 @@ def _opened(path: Path) -> IO[bytes]:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+
+
+def _skip(stream: IO[bytes], n_bytes: int) -> None:
+    """Read on by `n_bytes`, in pieces of at most a megabyte: the number comes from a header."""
+    while n_bytes > 0 and (piece := stream.read(min(n_bytes, 1 << 20))):
+        n_bytes -= len(piece)
 
 
 def _read_into(stream: IO[bytes], view: memoryview) -> int:

@@ -67,7 +67,7 @@ def read_series(
     regions : means are taken over all their voxels, also outside `mask`; voxels that are not finite count as 0.
     discard : first volumes to leave out.
     fwhm_mm : isotropic Gaussian smoothing of each volume before anything is gathered; voxels that are not finite
-        count as 0 in the smoothing of their neighbours and leave the mask.
+        count as 0 in the smoothing of their neighbours and leave the mask; so do those constant before it.
     progress : called with the number of volumes read so far.
 
     Raises
@@ -89,7 +89,11 @@ def read_series(
             continue
         if fwhm_mm > 0:
             filled = np.empty(volume.size, dtype=np.float32)
-            numba_kernels.scale_finite(volume, bold.slope, bold.intercept, filled, reader.grid_finite)
+            if t == discard:
+                first = volume.copy()
+            numba_kernels.scale_finite(
+                volume, bold.slope, bold.intercept, filled, reader.grid_finite, first, reader.grid_varies
+            )
             volume = backend.smooth(filled.reshape(bold.shape, order="F"), widths).ravel(order="F")
         reader.take(t - discard, volume)
         if progress:
@@ -116,7 +120,9 @@ class _Gatherer:
         self.members = np.concatenate([np.empty(0, np.int64), *(region.index for region in regions)])
         # Of 8- and 16-bit integers: exact sums, turned into means at the end.
         self.regional = np.zeros((n_volumes, len(regions)), dtype=np.int64 if self.exact else np.float64)
+        # Of the volumes before smoothing, which fills constant voxels and gaps from their neighbours.
         self.grid_finite = np.ones(mask.inside.size if smoothed else 0, dtype=np.bool_)
+        self.grid_varies = np.zeros(mask.inside.size if smoothed else 0, dtype=np.bool_)
 
     def take(self, t: int, volume: NDArray[Any]) -> None:
         index, row = self.mask.index, self.samples[t]
@@ -139,10 +145,11 @@ class _Gatherer:
         if self.exact:
             means = self.slope * means / np.diff(self.starts) + self.intercept
         regions = dict(zip(names, means.T, strict=True))
-        finite = self.finite
+        finite, varies = self.finite, self.varies
         if self.grid_finite.size:
             finite = finite & self.grid_finite[self.mask.index]
-        usable = finite & self.varies
+            varies = varies & self.grid_varies[self.mask.index]
+        usable = finite & varies
         centre = self.total.astype(np.float64) / len(self.samples)
         slope, intercept = (self.slope, self.intercept) if self.exact else (1.0, 0.0)
         baseline = slope * centre + intercept if self.exact else self.first.astype(np.float64) + centre
@@ -155,7 +162,7 @@ class _Gatherer:
         if len(mask) == 0:
             raise InputError("no voxel of the mask varies over time; is this the right image?")
         return Series(
-            samples, centre, mask, baseline, slope, regions, int((~finite).sum()), int((finite & ~self.varies).sum())
+            samples, centre, mask, baseline, slope, regions, int((~finite).sum()), int((finite & ~varies).sum())
         )
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report.brain_maps import Kind, brain_map, within_clusters
 from rsfc_gpu.report.exhibits import Exhibits
-from rsfc_gpu.report.outputs import Outputs, label
+from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Block, Interactive, Text
 from rsfc_gpu.report.tables import fixed, unbroken
 from rsfc_gpu.report.viewers import viewer
@@ -124,7 +125,9 @@ def map_results(model: Mapping[str, Any], clusters: pd.DataFrame) -> list[MapRes
 def _map_result(model: Mapping[str, Any], contrast: Mapping[str, Any], seed: str, rows: pd.DataFrame) -> MapResult:
     kind: Kind = "F" if contrast["test"] == "F" else "t"
     df1, df2 = float(rows["df1"].iloc[0]), float(rows["df2"].iloc[0])
-    stem = f"model-{label(str(model['name']))}_seed-{label(seed)}_contrast-{label(str(contrast['name']))}"
+    stem = (
+        f"model-{bids_label(str(model['name']))}_seed-{bids_label(seed)}_contrast-{bids_label(str(contrast['name']))}"
+    )
     folder = Path(model["folder"])
     directions = ("positive", "negative") if kind == "t" else ()
     labels = {one: folder / f"{stem}_dir-{one}_dseg.nii.gz" for one in directions} or {

@@ -105,8 +105,3 @@ class Outputs:
         """Files of single runs that end so, by the part of the name before: sub-01_ses-1_task-rest_space-X."""
         found = sorted(self.folder.glob(f"sub-*/**/func/*_{ending}"))
         return {path.name.removesuffix(f"_{ending}"): path for path in found}
-
-
-def label(name: str) -> str:
-    """A name as it stands in file names: letters and digits only."""
-    return "".join(character for character in name if character.isalnum())

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report.exhibits import Exhibits
-from rsfc_gpu.report.outputs import Outputs, label
+from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.people import in_order_of_the_study
 from rsfc_gpu.report.quality import by_group, carpet, qc_fc, seed_coverage
@@ -75,7 +76,7 @@ def _coverage(runs: pd.DataFrame, study: Mapping[str, Any], exhibits: Exhibits) 
 def _motion_and_connectivity(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     table = outputs.table("group/qc_fc.tsv", ("seed", "n"))
     maps = {
-        str(seed): outputs.folder / f"group/qcfc/seed-{label(str(seed))}_stat-r_statmap.nii.gz"
+        str(seed): outputs.folder / f"group/qcfc/seed-{bids_label(str(seed))}_stat-r_statmap.nii.gz"
         for seed in table["seed"]
     }
     found = {seed: load_volume(path)[0] for seed, path in maps.items() if path.is_file()}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.denoise import DenoiseSettings, denoising_operator, denoising_steps
 from rsfc_gpu.simulate.anatomy import F32, NOISE_FWHM_MM, Anatomy
 from rsfc_gpu.simulate.motion import motion_artefacts, simulate_motion
@@ -90,7 +90,7 @@ def simulate_run(
     n_volumes, mean_fd_mm, excursion_mm : see `simulate_motion`.
     """
     # One thread: these matrices are small, and whoever makes many runs makes them side by side.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         motion = simulate_motion(rng, n_volumes, mean_fd_mm=mean_fd_mm, excursion_mm=excursion_mm)
         samples = _samples(anatomy, z_maps, rng, motion)
     return SimulatedRun(samples, motion, TR_S, anatomy)

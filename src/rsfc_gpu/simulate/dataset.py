@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 import rsfc_gpu
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import replacing, write_text
 from rsfc_gpu.images.mask import Mask
@@ -132,7 +132,7 @@ def simulate_cohort(
     cohort.blobs  # noqa: B018 - made here once, before threads ask for it
     # Threads suffice: drawing numbers, products and compression all release the interpreter's lock.
     with (
-        threadpool_limits(limits=1, user_api="blas"),
+        one_blas_thread(),
         ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="rsfc-simulate") as pool,
     ):
         for _ in pool.map(one_scan, cohort.scans):

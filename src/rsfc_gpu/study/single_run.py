@@ -194,8 +194,8 @@ def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nu
     tr_s = run.tr_s if run.tr_s is not None else bold.tr_s
     if tr_s is None or not 0.1 <= tr_s <= 20:
         raise InputError(
-            f"{bold.name}: the repetition time {'in the header' if tr_s is None else tr_s} is not between 0.1 and 20 s: "
-            "give it in seconds (tr_s, --tr)"
+            f"{bold.name}: the repetition time {'in the header' if tr_s is None else tr_s} is not between 0.1 and "
+            "20 s: give it in seconds (tr_s, --tr)"
         )
     motion, fd_mm, signals = None, None, {}
     if run.confounds is not None:
