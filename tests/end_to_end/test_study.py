@@ -113,7 +113,7 @@ def test_a_second_run_computes_nothing_and_changes_nothing(dataset, out, tmp_pat
     assert run_study(moved, out, STUDY_SETTINGS, QUIET).n_reused == len(again.flow)  # dates differ, contents do not
 
 
-def test_chunks_and_processes_give_the_same_bytes(dataset, out, tmp_path):
+def test_chunks_give_the_same_bytes(dataset, out, tmp_path):
     chunks = tmp_path / "chunks"
     people = [path.name for path in sorted(dataset.glob("sub-*"))]
     for part in (people[:7], people[7:]):
