@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     ------
     ResourceError : the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    # Processes and threads may make the same file at once: each has a temporary one of its own.
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

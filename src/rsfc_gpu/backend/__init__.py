@@ -40,7 +40,7 @@ class Backend(Protocol):
     device: str  #: the device in words, for logs and reports
 
     def smooth(self, volume: F32, fwhm_voxels: ArrayLike) -> F32:
-        """Gaussian smoothing of one volume (X, Y, Z); kernel and edges as `numba_kernels.smooth`."""
+        """Gaussian smoothing of one volume (X, Y, Z); as `numba_kernels.smooth_x`, `_y` and `_z`."""
         ...
 
     def correlate(self, samples: NDArray[Any], centre: F64, compressor: F64, seeds: F64) -> tuple[F32, F32, F32]:

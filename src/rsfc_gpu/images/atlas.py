@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-import os
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsfc_gpu.errors import InputError, ResourceError
+from rsfc_gpu.files import replacing
 from rsfc_gpu.resources import cache_folder, resource_folder
 
 log = logging.getLogger(__name__)
@@ -261,16 +260,9 @@ def _read_cached(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
 
 
 def _write_cached(path: Path, labels: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write beside and rename, so that no reader sees half a file; a folder that cannot be written is no error."""
+    """Write whole or not at all; a folder that cannot be written is no error."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, labels=labels, affine=affine)
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        log.debug("not caching %s: %s", path, error)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, labels=labels, affine=affine)
+    except ResourceError as error:
+        log.info("not cached: %s", error)
