@@ -4,8 +4,9 @@
     pytest benchmarks/bench_group.py -o addopts= --benchmark-only                            each stage by itself
 
 The first form interleaves the contenders round by round and prints medians: the whole of it (six fits with unequal
-variances, twelve one-sided contrasts, twelve results tables), one seed of it, and nilearn's SecondLevelModel for one
-seed on images in memory (fit and one contrast; it has neither unequal variances nor cluster inference).
+variances, twelve one-sided contrasts, twelve results tables), one seed of it, nilearn's SecondLevelModel for one seed
+on images in memory (fit and one contrast; it has neither unequal variances nor cluster inference), and the same ReML
+fit of one seed in plain NumPy. T of the last is compared with ours first.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import rsfc_gpu as rg
+from rsfc_gpu.group.covariance import group_components, restricted_maximum_likelihood
 
 GROUPS = {"MDD": 39, "HC": 45}
 N_MAPS = sum(GROUPS.values())
@@ -47,7 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
         "one seed: fit, 2 contrasts, 2 tables": lambda: tables_of(fit_seeds(SEEDS[:1], backend)),
         "one seed: fit, 1 contrast": lambda: fit_seeds(SEEDS[:1], backend)[SEEDS[0]].t(CONTRASTS[0]),
         "nilearn SecondLevelModel, one seed: fit, 1 contrast": second_level_model(),
+        "plain NumPy, one seed: fit by ReML, 1 contrast": plain_numpy,
     }
+    ours = fit_seeds(SEEDS[:1], backend)[SEEDS[0]].t(CONTRASTS[0])
+    difference = float(np.abs(ours.values[ours.mask] - plain_numpy()).max())
+    assert difference < 1e-3, difference
     seconds = interleaved_medians(contenders, options.rounds)
     names = list(contenders)
     report = {
@@ -61,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
             "one seed: fit, 1 contrast": seconds[names[3]] / seconds[names[2]],
             "six seeds, ours with tables": 6 * seconds[names[3]] / seconds[names[0]],
         },
+        "plain_numpy_over_ours": {
+            "one seed: fit, 1 contrast": seconds[names[4]] / seconds[names[2]],
+            "six seeds, ours with tables": 6 * seconds[names[4]] / seconds[names[0]],
+        },
+        "largest_difference_in_t_from_plain_numpy": difference,
     }
     print(json.dumps(report, indent=1))
     if options.json:
@@ -137,6 +149,34 @@ def second_level_model() -> Callable[[], object]:
         return model.compute_contrast(weights, second_level_stat_type="t", output_type="stat")
 
     return run
+
+
+def plain_numpy() -> np.ndarray:
+    """T of the first contrast, (V,), as one would write it: whole float64 arrays. No smoothness, which our fit has."""
+    columns = design()
+    matrix = np.asarray(columns.matrix)
+    samples = maps_of(SEEDS[0])[:, brain()].astype(np.float64)
+    rank = np.linalg.matrix_rank(matrix)
+    basis = np.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+    explained = basis.T @ samples
+    residual_ss = ((samples - basis @ explained) ** 2).sum(axis=0)
+    f = (explained**2).sum(axis=0) / rank / (residual_ss / (N_MAPS - rank))
+    pooled = f > stats.f.isf(0.001, rank, N_MAPS - rank)
+    scaled = samples[:, pooled] * np.sqrt((N_MAPS - rank) / residual_ss[pooled])
+    moment = scaled @ scaled.T / pooled.sum()
+    groups = np.repeat([0, 1], list(GROUPS.values()))
+    _, covariance = restricted_maximum_likelihood(moment, matrix, group_components(groups))
+    covariance *= N_MAPS / np.trace(covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    white = vectors @ np.diag(values**-0.5) @ vectors.T
+    inverse = np.linalg.pinv(white @ matrix)
+    whitened = white @ samples
+    estimates = inverse @ whitened
+    variance = ((whitened - white @ matrix @ estimates) ** 2).sum(axis=0) / (N_MAPS - rank)
+    weights = np.zeros(matrix.shape[1])
+    weights[:2] = 1, -1
+    spread = weights @ inverse @ inverse.T @ weights
+    return weights @ estimates / np.sqrt(variance * spread)
 
 
 def versions() -> dict[str, str]:
