@@ -241,7 +241,7 @@ def _logged(out: Path) -> Any:
     logger.setLevel(logging.INFO)
     try:
         yield
-    except BaseException:
+    except BaseException:  # an interrupt too: the log must say why it ends, and the error goes on
         logger.exception("stopped")
         raise
     finally:
