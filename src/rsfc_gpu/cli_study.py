@@ -104,6 +104,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     done = run_demo(arguments.out, settings, options, _progress_bars())
     _print_outcome(done.outcome, arguments.out)
     print(summarise_score(done.score).to_string(index=False, float_format="%.2f"))
+    correlations = done.score[done.score["kind"].str.startswith("association")]
+    if len(correlations):
+        print(f"correlations with treatment: {(correlations['result'] == 'found').sum()} of {len(correlations)} found")
     for line in done.surprises:
         print(f"  not as planted: {line}")
     print(f"planted and found: {arguments.out / 'planted_vs_found.tsv'}\nreport: {done.report}")

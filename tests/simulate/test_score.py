@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.simulate import regions_touched, score_planted, summarise_score
+from rsfc_gpu.simulate import regions_touched, score_associations, score_planted, summarise_score
 
 EFFECTS = pd.DataFrame(
     [
@@ -104,3 +104,44 @@ def test_no_cluster_at_all() -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(InputError, match="no column q_fdr"):
         score_planted(EFFECTS, table().drop(columns="q_fdr"))
+
+
+def association_table(**changed):
+    """One row of clinical/associations.tsv."""
+    row = {
+        "model": "patients-controls",
+        "seed": "LBleft",
+        "direction": "positive",
+        "cluster": 2,
+        "measure": "baseline",
+        "outcome": "reduction_day13",
+        "covariates": None,
+        "r": 0.5,
+        "q": 0.01,
+    }
+    return pd.DataFrame([row | changed])
+
+
+@pytest.mark.parametrize(
+    ("changed", "result"),
+    [
+        ({}, "found"),
+        ({"r": -0.5}, "missed"),
+        ({"q": 0.06}, "missed"),
+        ({"cluster": 1}, "missed"),
+        ({"outcome": "reduction_day19"}, "missed"),
+        ({"measure": "change"}, "missed"),
+        ({"covariates": "medication_load"}, "missed"),
+        ({"direction": "negative"}, "missed"),
+    ],
+)
+def test_a_planted_correlation_is_found_in_the_cluster_of_its_effect(changed, result):
+    place = {"seed": "LBleft", "region": "here", "x": 0.0, "y": 0.0, "z": 0.0, "sign": 1}
+    effects = pd.DataFrame(
+        [{"name": "one_reduction-day13", "kind": "association-day13", "role": "planted", "r": 0.6} | place]
+    )
+    score = pd.DataFrame([{"result": "found", "kind": "patients-controls", "name": "one", "cluster": 2} | place])
+    found = score_associations(effects, score, association_table(**changed))
+    assert found["result"].tolist() == [result]
+    missed = score.assign(result="missed")
+    assert score_associations(effects, missed, association_table(**changed))["result"].tolist() == ["missed"]

@@ -42,7 +42,7 @@ from rsfc_gpu.simulate.bold import SimulatedRun, simulate_run
 from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, plan_cohort
 from rsfc_gpu.simulate.dataset import Truth, planted_truth, simulate_cohort
 from rsfc_gpu.simulate.effects import Effect, planted_effects
-from rsfc_gpu.simulate.score import regions_touched, score_planted, summarise_score
+from rsfc_gpu.simulate.score import regions_touched, score_associations, score_planted, summarise_score
 
 __all__ = [
     "Anatomy",
@@ -57,6 +57,7 @@ __all__ = [
     "planted_effects",
     "planted_truth",
     "regions_touched",
+    "score_associations",
     "score_planted",
     "simulate_cohort",
     "simulate_run",

@@ -19,6 +19,7 @@ MAPS = {"patients-controls": 12, "responders-nonresponders": 12, "time": 6, "int
 _F_KINDS = ("time", "interaction")
 _NEEDED = ("kind", "seed", "sign", "cluster", "x", "y", "z", "q_fdr")
 _COLUMNS = ("result", "kind", "seed", "sign", "name", "region", "x", "y", "z", "d", "peak_distance_mm", "q", "cluster")
+_ASSOCIATION = "association-"
 
 
 def score_planted(effects: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
@@ -54,6 +55,48 @@ def score_planted(effects: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame
     rows = [_score_effect(effect, significant) for _, effect in planted[planted["role"] == "planted"].iterrows()]
     rows += _strangers(planted, significant)
     return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def score_associations(effects: pd.DataFrame, score: pd.DataFrame, associations: pd.DataFrame) -> pd.DataFrame:
+    """Rows like those of `score_planted` for the planted correlations with the reduction of the score.
+
+    One is found where the cluster that stands for its effect correlates with the reduction at that visit, q < 0.05 and
+    the planted sign; missed too where the effect itself was.
+
+    Parameters
+    ----------
+    effects : `Truth.effects`. score : of `score_planted`. associations : clinical/associations.tsv of the study; its
+        plain correlations of the connectivity at baseline are taken.
+
+    Returns
+    -------
+    DataFrame with columns result, kind ("association-day13"), seed, sign, name, region, x, y, z, cluster, q, and
+    planted_r and r, the true correlation and the one found.
+    """
+    planted = effects[effects["kind"].str.startswith(_ASSOCIATION) & (effects["role"] == "planted")]
+    plain = associations[(associations["measure"] == "baseline") & associations["covariates"].isna()]
+    found = score[score["result"] == "found"].set_index("name")
+    rows = []
+    for _, one in planted.iterrows():
+        row = {column: one[column] for column in ("kind", "seed", "sign", "name", "region", "x", "y", "z")}
+        row |= {"planted_r": one["r"], "result": "missed"}
+        effect = str(one["name"]).rsplit("_reduction-", 1)[0]
+        if effect in found.index:
+            cluster = found.loc[effect]
+            visit = str(one["kind"]).removeprefix(_ASSOCIATION)
+            same = plain[
+                (plain["model"] == cluster["kind"])
+                & (plain["seed"] == cluster["seed"])
+                & (plain["direction"] == ("positive" if cluster["sign"] > 0 else "negative"))
+                & (plain["cluster"] == cluster["cluster"])
+                & (plain["outcome"] == f"reduction_{visit}")
+            ]
+            if len(same):
+                r, q = (float(same[column].iloc[0]) for column in ("r", "q"))
+                held = q < ALPHA and r * one["r"] > 0
+                row |= {"result": "found" if held else "missed", "r": r, "q": q, "cluster": cluster["cluster"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def summarise_score(score: pd.DataFrame, maps: Mapping[str, int] = MAPS) -> pd.DataFrame:

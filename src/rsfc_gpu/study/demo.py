@@ -15,7 +15,7 @@ from rsfc_gpu.files import write_text
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report import write_report
 from rsfc_gpu.report.tables import write_tsv
-from rsfc_gpu.simulate import CohortSettings, regions_touched, score_planted, simulate_cohort
+from rsfc_gpu.simulate import CohortSettings, regions_touched, score_associations, score_planted, simulate_cohort
 from rsfc_gpu.study.config import load_study
 from rsfc_gpu.study.models import cluster_label_file
 from rsfc_gpu.study.run import Outcome, Progress, RunOptions, run_study
@@ -57,9 +57,18 @@ def run_demo(
     dataset = _cohort(folder, settings, progress)
     unreported = RunOptions(**{**vars(options), "report": False})
     outcome = run_study(dataset, folder, load_study(None), unreported, progress)
-    score = score_planted(pd.read_csv(dataset / "planted.tsv", sep="\t", na_values="n/a"), maxima(folder, dataset))
+    score = score_all(folder, dataset)
     write_tsv(score, folder / "planted_vs_found.tsv")
     return Demonstration(outcome, score, surprises(folder, dataset), write_report(folder))
+
+
+def score_all(out: Path, dataset: Path) -> pd.DataFrame:
+    """planted_vs_found.tsv: the effects, what else was found, and the correlations with treatment."""
+    effects = pd.read_csv(dataset / "planted.tsv", sep="\t", na_values="n/a")
+    associations = pd.read_csv(out / "clinical" / "associations.tsv", sep="\t", na_values="n/a")
+    score = score_planted(effects, maxima(out, dataset))
+    correlations = score_associations(effects, score, associations)
+    return pd.concat([score, correlations], ignore_index=True) if len(correlations) else score
 
 
 def maxima(out: Path, dataset: Path) -> pd.DataFrame:
