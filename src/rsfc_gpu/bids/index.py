@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rsfc_gpu.errors import InputError
 
-InputForm = Literal["fmriprep", "normalised"]
+InputForm = Literal["fmriprep", "normalised", "raw"]
+#: The space that raw runs are brought to. The ICBM152 maps behind the default template and SPM's EPI.nii each lie
+#: within a few millimetres of FSL's MNI152, and atlases accept all three alike; one name keeps the names of files the
+#: same whichever template is given.
+RAW_SPACE = "MNI152NLin6Asym"
 _BOLD = "_bold.nii.gz", "_bold.nii"
 _CONFOUNDS = "desc-confounds_timeseries.tsv", "desc-confounds_regressors.tsv"  # the second: fMRIPrep before 20.2
-_OF_A_RUN = "sub", "ses", "task", "acq", "dir", "run", "echo"
+_OF_A_RUN = "sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "echo"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class RunFiles:
     ----------
     participant_id : with "sub-". session_id, run : without "ses-", "run-"; None where the name has none.
     prefix : what the names of the run's files share, "sub-01_ses-1_task-rest".
-    form : "fmriprep" (confounds table) or "normalised" (rp_*.txt).
+    space : of the image; of a raw run the one that it is brought to.
+    form : "fmriprep" (confounds table), "normalised" (rp_*.txt) or "raw" (as scanned, in no space yet).
     missing : kinds of file that the run lacks ("mask", "confounds or rp_*.txt"); such a run cannot be used.
     """
 
@@ -71,54 +75,66 @@ class Dataset:
 
 
 def find_runs(
-    root: str | Path, *, task: str, space: str | None = None, participants: Collection[str] | None = None
+    root: str | Path,
+    *,
+    task: str,
+    space: str | None = None,
+    participants: Collection[str] | None = None,
+    raw: bool = False,
 ) -> Dataset:
-    """Every preprocessed run of `task` in `space`, from names alone.
+    """Every run of `task` in `space`, from names alone.
 
-    `root` may be a derivative (fMRIPrep's output, or images already in MNI space with SPM's rp_*.txt beside them), or
-    a raw dataset with derivatives/fmriprep.
+    `root` may be a derivative (fMRIPrep's output, or images already in MNI space with SPM's rp_*.txt beside them), a
+    raw dataset with derivatives/fmriprep, or a raw dataset. Raw images are taken only where no image is preprocessed.
 
     Parameters
     ----------
     space : as TemplateFlow spells it; None: the only one there is.
     participants : labels, with or without "sub-"; None: everybody.
+    raw : take the raw images although there are preprocessed ones.
 
     Raises
     ------
     InputError : no such folder, no participant, an unknown label, no run of this task or space (the message names those
-        there are).
+        there are), raw runs of several echoes.
     """
     root = Path(root).resolve()
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     images = root
     derivative = root / "derivatives" / "fmriprep"
-    if derivative.is_dir() and not any(_preprocessed(name) for _, name in _functional(root, _first(root, 3))):
+    if (
+        not raw
+        and derivative.is_dir()
+        and not any(_preprocessed(name) for _, name in _functional(root, _first(root, 3)))
+    ):
         images = derivative
     people = sorted(entry.name for entry in os.scandir(images) if entry.is_dir() and entry.name.startswith("sub-"))
     if not people:
-        raise InputError(f"{images}: no folder sub-*; expected a BIDS dataset of preprocessed images")
+        raise InputError(f"{images}: no folder sub-*; expected a BIDS dataset, raw or preprocessed")
     chosen = _chosen(people, participants)
     folders: dict[Path, list[str]] = {}
     for folder, name in _functional(images, chosen):
         folders.setdefault(folder, []).append(name)
-    found = [
-        (folder, name, entities)
-        for folder, names in folders.items()
-        for name in names
-        if _preprocessed(name) and (entities := entities_of(name)).get("desc", "preproc") == "preproc"
-    ]
+    as_scanned = raw or not any(_preprocessed(name) for names in folders.values() for name in names)
+    of_interest = _as_scanned if as_scanned else _finished
+    named = [(folder, name, entities_of(name)) for folder, names in folders.items() for name in names]
+    found = [one for one in named if of_interest(one[1], one[2])]
     tasks = sorted({entities.get("task", "") for _, _, entities in found})
     found = [one for one in found if one[2].get("task") == task]
     if not found:
         known = ", ".join(tasks) or "none"
-        raise InputError(f"{images}: no preprocessed image of task {task!r} with a space-; tasks found: {known}")
+        kind = "raw image of task {!r}" if as_scanned else "preprocessed image of task {!r} with a space-"
+        raise InputError(f"{images}: no {kind.format(task)}; tasks found: {known}")
+    if as_scanned:
+        _refuse_echoes(found)
+        found = [(folder, name, {**entities, "space": RAW_SPACE}) for folder, name, entities in found]
     spaces: dict[str, int] = {}
     for _, _, entities in found:
         spaces[entities["space"]] = spaces.get(entities["space"], 0) + 1
     space = _space(space, spaces, images)
     runs = [
-        _run_files(folder, name, entities, set(folders[folder]))
+        _raw_files(folder, name, entities) if as_scanned else _run_files(folder, name, entities, set(folders[folder]))
         for folder, name, entities in found
         if entities["space"] == space
     ]
@@ -132,33 +148,8 @@ def entities_of(name: str) -> dict[str, str]:
     return dict(part.split("-", 1) for part in name.split(".")[0].split("_") if "-" in part)
 
 
-def sidecar(path: Path, root: Path) -> dict[str, Any]:
-    """The metadata of an image: its JSON files from `root` down to its folder, the nearest one last (BIDS inheritance).
-
-    Raises
-    ------
-    InputError : a JSON file that cannot be read.
-
-    References
-    ----------
-    BIDS specification 1.9, the inheritance principle.
-    """
-    own, suffix = entities_of(path.name), path.name.split(".")[0].rsplit("_", 1)[-1]
-    between = [path.parent, *path.parent.parents]
-    folders = between[: between.index(root) + 1] if root in between else between[:1]
-    merged: dict[str, Any] = {}
-    for folder in reversed(folders):
-        names = [name for name in _listing(folder) if name.endswith(f"{suffix}.json")]
-        fitting = [name for name in names if entities_of(name).items() <= own.items()]
-        for name in sorted(fitting, key=lambda name: len(entities_of(name))):
-            try:
-                merged |= json.loads((folder / name).read_text(encoding="utf-8-sig"))
-            except (OSError, ValueError, TypeError) as error:
-                raise InputError(f"{folder / name}: not a readable JSON object ({error})") from error
-    return merged
-
-
-def _listing(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
+    """Names of the files and folders in a folder; InputError where it cannot be listed."""
     try:
         return [entry.name for entry in os.scandir(folder)]
     except OSError as error:
@@ -174,15 +165,34 @@ def _functional(images: Path, people: Collection[str]) -> Iterator[tuple[Path, s
                 continue
             folder = home / entry.name if entry.name == "func" else home / entry.name / "func"
             if (entry.name == "func" or entry.name.startswith("ses-")) and folder.is_dir():
-                yield from ((folder, name) for name in _listing(folder))
+                yield from ((folder, name) for name in names_in(folder))
 
 
 def _first(root: Path, count: int) -> list[str]:
-    return sorted(name for name in _listing(root) if name.startswith("sub-") and (root / name).is_dir())[:count]
+    return sorted(name for name in names_in(root) if name.startswith("sub-") and (root / name).is_dir())[:count]
 
 
 def _preprocessed(name: str) -> bool:
     return name.endswith(_BOLD) and "_space-" in name
+
+
+def _finished(name: str, entities: Mapping[str, str]) -> bool:
+    return _preprocessed(name) and entities.get("desc", "preproc") == "preproc"
+
+
+def _as_scanned(name: str, entities: Mapping[str, str]) -> bool:
+    """The image of a run as scanned: no step has left its mark in the name; of complex data the magnitude."""
+    processed = "space" in entities or "desc" in entities
+    return name.endswith(_BOLD) and not processed and entities.get("part", "mag") == "mag"
+
+
+def _refuse_echoes(found: list[tuple[Path, str, dict[str, str]]]) -> None:
+    name = min((name for _, name, entities in found if "echo" in entities), default=None)
+    if name is not None:
+        raise InputError(
+            f"{name}: raw runs of several echoes are not combined here. Give the derivatives of a program that does "
+            "(fMRIPrep, tedana), or a copy of the dataset with one image per run and no echo- in its name"
+        )
 
 
 def _chosen(people: list[str], wanted: Collection[str] | None) -> list[str]:
@@ -206,8 +216,28 @@ def _space(space: str | None, spaces: Mapping[str, int], images: Path) -> str:
     return space
 
 
+def _raw_files(folder: Path, name: str, entities: Mapping[str, str]) -> RunFiles:
+    return RunFiles(
+        participant_id=f"sub-{entities['sub']}",
+        session_id=entities.get("ses"),
+        task=entities["task"],
+        run=entities.get("run"),
+        space=entities["space"],
+        prefix=_prefix(entities),
+        bold=folder / name,
+        mask=None,
+        confounds=None,
+        motion=None,
+        form="raw",
+    )
+
+
+def _prefix(entities: Mapping[str, str]) -> str:
+    return "_".join(f"{key}-{entities[key]}" for key in _OF_A_RUN if key in entities)
+
+
 def _run_files(folder: Path, name: str, entities: Mapping[str, str], beside: set[str]) -> RunFiles:
-    prefix = "_".join(f"{key}-{entities[key]}" for key in _OF_A_RUN if key in entities)
+    prefix = _prefix(entities)
     ending = next(end for end in _BOLD if name.endswith(end))
     stem = name.removesuffix(ending)
     stem = stem.removesuffix("_desc-preproc")
