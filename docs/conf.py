@@ -16,7 +16,7 @@ import rsfc_gpu  # noqa: E402  the line above makes a plain checkout enough
 
 project = "rsfc_gpu"
 author = "The rsfc_gpu developers"
-copyright = f"2026, {author}"  # noqa: A001  Sphinx's name
+copyright = f"2026, {author}"
 version = release = rsfc_gpu.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
@@ -40,7 +40,7 @@ numpydoc_class_members_toctree = False
 _SECTIONS = {"Parameters", "Attributes", "Returns", "Raises"}
 
 
-def describe_below_the_name(app, what, name, obj, options, lines):
+def describe_below_the_name(_app, _what, _name, _obj, _options, lines):
     """`name : what it is` of our docstrings becomes a name with a description below it; numpydoc sees a type there."""
     section, described = None, []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):

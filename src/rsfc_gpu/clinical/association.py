@@ -89,7 +89,7 @@ def associate(
     """
     require_same_rows(x, y, "x and y")
     all_x, all_y = numbers(x, "x"), numbers(y, "y")
-    all_held = _covariate_columns(covariates, like=x)
+    all_held = covariate_columns(covariates, like=x)
     complete = ~np.isnan(np.column_stack([all_x, all_y, all_held])).any(axis=1)
     used_x, used_y, held = all_x[complete], all_y[complete], all_held[complete]
     n = used_x.size
@@ -126,7 +126,7 @@ def p_from_r(r: float, n: int, *, covariates: int = 0) -> float:
 
     Raises
     ------
-    InputError : |r| above 1, or no degrees of freedom.
+    InputError : an absolute r above 1, or no degrees of freedom.
     """
     dof = n - 2 - covariates
     if not abs(r) <= 1 or dof < 1:
@@ -169,7 +169,7 @@ def association_table(associations: Mapping[str, Association]) -> pd.DataFrame:
     return table
 
 
-def _covariate_columns(covariates: ArrayLike | pd.DataFrame | None, like: object) -> NDArray[np.float64]:
+def covariate_columns(covariates: ArrayLike | pd.DataFrame | None, like: object) -> NDArray[np.float64]:
     """(n, k) numbers; a column of text becomes one 0/1 column per value but its first, missing values kept."""
     if covariates is None:
         return np.empty((len(like), 0))  # type: ignore[arg-type]

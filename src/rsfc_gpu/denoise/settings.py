@@ -39,14 +39,18 @@ class DenoiseSettings:
     Attributes
     ----------
     detrend_first : remove a straight line before anything else; tissue signals are then those of the detrended data.
-    polynomial_order : 0 is the constant alone.
-    motion_model : see `friston24`; "6" takes the parameters themselves.
+    polynomial_order : of the trend that is regressed out; 0 is the constant alone.
+    motion_model : Friston's 24 regressors with lagged parameters or with their derivatives, "6" for the parameters
+        themselves, or none.
     tissue_signals : which mean series are regressed out: "white_matter", "csf", "global".
     add_mean : the cleaned image carries each voxel's mean intensity; no effect on correlations.
-    low_hz, high_hz, padding : see `bandpass`. `padding` has no meaning for order "joint".
+    low_hz, high_hz : pass band, hertz; `high_hz` 0 keeps everything above `low_hz`.
+    padding : before the filter, zeros up to the next power of two as in DPABI, or none; no meaning for order "joint".
     order : "sequential" regresses, then filters, then cuts; "joint" is one projection on the kept volumes.
     scrub : "cut" deletes bad volumes; "regress" gives each its own regressor; "none" keeps all.
-    fd_kind, fd_threshold_mm, scrub_before, scrub_after : see `framewise_displacement` and `kept_volumes`.
+    fd_kind : which framewise displacement finds bad volumes; see `framewise_displacement`.
+    fd_threshold_mm : a volume that moved more, mm, is bad.
+    scrub_before, scrub_after : volumes scrubbed with each bad one, before and after it.
     minimum_dof : a run that retains fewer degrees of freedom than this is refused.
 
     Raises

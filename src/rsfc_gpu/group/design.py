@@ -33,7 +33,7 @@ class Design:
     ----------
     kind : which function of `models` built it.
     matrix : (N, P) columns in the order cells or mean, covariates (centred over the N maps), subjects.
-    columns : (P,) names; cells carry the table's levels ("MDD", "responder@baseline"), subjects "subject[sub-01]".
+    columns : (P,) names; cells carry the table's levels ("MDD", ``responder@baseline``), subjects "subject[sub-01]".
     cells : the leading columns that mark groups of maps; each map belongs to one.
     subjects : (P,) True for the subject columns.
     rows : (N,) positions in the table of the maps that are in.

@@ -66,8 +66,8 @@ class Scan(_Section):
     discard_volumes: int = Field(
         default=10,
         ge=0,
-        description="first volumes left out of raw runs and of fMRIPrep derivatives; of the latter the non-steady-state "
-        "ones where they are more",
+        description="first volumes left out of raw runs and fMRIPrep derivatives; of the latter those not in steady "
+        "state where they are more",
     )
     fwhm_mm: float = Field(
         default=4.0, ge=0, description="smoothing of raw runs and fMRIPrep derivatives, full width at half maximum"
@@ -114,10 +114,7 @@ class Sphere(_Section):
 
 
 class SeedChoice(_Section):
-    """Regions of a packaged atlas (`names`: all where empty), and spheres.
-
-    `allow_space` names a space that the atlas would refuse.
-    """
+    """Regions of a packaged atlas, and spheres; at least one of the two."""
 
     atlas: str | None = Field(default=None, description="packaged atlas: `juelich-amygdala`")
     names: Names = Field(default=(), description="some of its regions; left out: all")
@@ -252,7 +249,7 @@ class Report(_Section):
 class Study(_Section):
     """All scientific choices of a study; no paths."""
 
-    name: str
+    name: str = Field(description="of the study")
     scan: Scan = Scan()
     preprocess: Preprocess = Preprocess()
     denoise: Denoise = Field(default_factory=DenoiseSettings)
