@@ -23,6 +23,10 @@ def study_affine(voxel_mm: float) -> np.ndarray:
     return affine
 
 
+def juelich_amygdala() -> atlas.AtlasLabels:
+    return atlas.seed_labels(atlas.read_card("juelich-amygdala"))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def own_cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
@@ -32,7 +36,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def amygdala() -> atlas.AtlasLabels:
-    return atlas.amygdala_labels()
+    return juelich_amygdala()
 
 
 def voxels_by_name(labels: np.ndarray, names: dict[int, str]) -> dict[str, int]:
@@ -74,7 +78,7 @@ def test_left_is_left_and_the_groups_lie_where_they_should(amygdala) -> None:
 
 def test_second_call_reads_the_cache(amygdala, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atlas, "_largest_probability", lambda _card: pytest.fail("read the 469-MB volume again"))
-    again = atlas.amygdala_labels()
+    again = juelich_amygdala()
     np.testing.assert_array_equal(again.labels, amygdala.labels)
     np.testing.assert_array_equal(again.affine, amygdala.affine)
     assert not [path for path in atlas.cache_folder().iterdir() if path.suffix == ".part"]
@@ -85,7 +89,7 @@ def test_broken_cache_is_made_again(amygdala, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(atlas, "_largest_probability", lambda _card: (amygdala.labels, amygdala.affine))
     path = tmp_path / f"juelich-amygdala-{atlas.read_card('juelich-amygdala').digest}.npz"
     path.write_bytes(b"half a file")
-    np.testing.assert_array_equal(atlas.amygdala_labels().labels, amygdala.labels)
+    np.testing.assert_array_equal(juelich_amygdala().labels, amygdala.labels)
     assert "half" not in path.read_bytes().decode("latin1")
     assert "could not be read" in caplog.text
 
@@ -94,7 +98,7 @@ def test_cache_that_cannot_be_written_is_no_error(amygdala, monkeypatch: pytest.
     (tmp_path / "a-file").write_text("")
     monkeypatch.setenv("RSFC_CACHE_DIR", str(tmp_path / "a-file" / "below"))
     monkeypatch.setattr(atlas, "_largest_probability", lambda _card: (amygdala.labels, amygdala.affine))
-    np.testing.assert_array_equal(atlas.amygdala_labels().labels, amygdala.labels)
+    np.testing.assert_array_equal(juelich_amygdala().labels, amygdala.labels)
 
 
 def test_winner_of_all_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +117,25 @@ def test_winner_of_all_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(np.unique(expected)) == 7
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(affine, study_affine(1))
+
+
+def test_a_card_is_all_that_a_volume_of_labels_needs() -> None:
+    aal = atlas.aal_labels()
+    card = replace(
+        atlas.read_card("aal"),
+        digest="of-this-test",
+        labels=({"value": 4201, "name": "left"}, {"value": 4202, "name": "right"}),
+    )
+    for _ in ("read", "cached"):
+        found = atlas.seed_labels(card)
+        assert found.names == {4201: "left", 4202: "right"}
+        for value in found.names:
+            voxels = np.argwhere(found.labels == value) @ found.affine[:3, :3].T + found.affine[:3, 3]
+            expected = np.argwhere(aal.labels == value) @ aal.affine[:3, :3].T + aal.affine[:3, 3]
+            np.testing.assert_array_equal(voxels, expected)
+    assert set(np.unique(found.labels)) == {0, 4201, 4202}
+    with pytest.raises(InputError, match="holds no seeds"):
+        atlas.seed_labels(atlas.read_card("aal"))
 
 
 def test_truncated_volume_is_named(tmp_path: Path) -> None:

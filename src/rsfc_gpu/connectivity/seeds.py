@@ -116,7 +116,7 @@ class Seeds:
 
         Parameters
         ----------
-        name : "juelich-amygdala".
+        name : "juelich-amygdala", or another card of atlases/ with labels.
         like : the grid: a path, a nibabel image, or anything with a shape and an affine.
         space : space of `like`, as TemplateFlow spells it ("MNI152NLin6Asym").
         allow_space : a further space that the caller accepts in spite of its shift against the atlas.
@@ -125,14 +125,12 @@ class Seeds:
         ------
         InputError : an atlas that is not there or does not hold seeds, or a space that the atlas does not accept.
         """
-        from rsfc_gpu.images.atlas import amygdala_labels, read_card, require_space, resample_labels
+        from rsfc_gpu.images.atlas import read_card, require_space, resample_labels, seed_labels
 
         card = read_card(name)
-        if not card.labels:
-            raise InputError(f"atlas {name} names regions but holds no seeds: expected juelich-amygdala")
         require_space(card, space, also_allowed=() if allow_space is None else (allow_space,))
         shape, affine = _grid(like)
-        labels, labels_affine, names = amygdala_labels()
+        labels, labels_affine, names = seed_labels(card)
         resampled = resample_labels(labels, labels_affine, shape, affine)
         lost = [names[value] for value in names if not (resampled == value).any()]
         if lost:

