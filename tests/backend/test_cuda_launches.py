@@ -12,6 +12,7 @@ import pytest
 from cuda_on_host.build import KernelError, missing_compiler
 from cuda_on_host.fake_cupy import Device, FakeCupyError, make_cupy, pretended_gpu
 from rsfc_gpu.backend import Backend, cuda, select_backend
+from rsfc_gpu.backend.stages import BandPass, Projection, Selection
 from rsfc_gpu.errors import BackendError
 
 pytestmark = pytest.mark.skipif(missing_compiler() is not None, reason=str(missing_compiler()))
@@ -70,6 +71,18 @@ def test_batches_halve_until_they_fit(cpu: Backend) -> None:
     assert_same_maps(tight, cpu, arguments)
     assert device.peak_bytes <= needed // 3
     assert device.in_use_bytes == 0, "arrays of a failed batch are still held"
+
+
+def test_stages_halve_until_they_fit(cpu: Backend) -> None:
+    samples, centre, _, _ = run_of(n_voxels=30000)
+    stages = [Projection(np.full((40, 1), 40**-0.5)), BandPass(64, 3, 20), Selection(np.arange(2, 40))]
+    roomy, device = open_backend()
+    roomy.clean_by_stages(samples, centre, stages)
+    tight, device = open_backend(memory_bytes=device.peak_bytes // 3)
+    found, expected = (one.clean_by_stages(samples, centre, stages) for one in (tight, cpu))
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    assert device.in_use_bytes == 0
 
 
 @pytest.mark.parametrize("memory_bytes", [3900, 7000], ids=["operator", "one voxel"])

@@ -17,6 +17,7 @@ from rsfc_gpu.backend.dct import CosineBasis
 from rsfc_gpu.backend.numba_labels import neighbour_table
 from rsfc_gpu.backend.rigid import RigidTarget, rigid_matrix
 from rsfc_gpu.backend.splines import coefficient_filters
+from rsfc_gpu.backend.stages import BandPass, Projection, Selection
 
 
 def run_of(n_volumes: int = 120, n_voxels: int = 3000) -> tuple[np.ndarray, ...]:
@@ -44,6 +45,33 @@ def test_cleaned_series(backend: Backend, cpu: Backend) -> None:
     samples, centre, compressor, _ = run_of()
     found = backend.clean(samples, centre, compressor, compressor.T)
     np.testing.assert_allclose(found, cpu.clean(samples, centre, compressor, compressor.T), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+def test_series_cleaned_by_stages_against_float64(backend: Backend, dtype: str) -> None:
+    """Written out with a matrix of the Fourier transform; a constant voxel retains nothing and gives no NaN."""
+    rng = np.random.default_rng(1)
+    samples = rng.normal(120, 30, (90, 1300)).clip(0, 255).astype(dtype)
+    samples[:, 7] = 100
+    samples.setflags(write=False)
+    basis, rows = np.linalg.qr(rng.standard_normal((90, 9)))[0], np.flatnonzero(np.arange(90) % 10 != 3)
+    centred = samples - samples.mean(axis=0, dtype=float)
+    left = centred - basis @ np.linalg.lstsq(basis, centred, rcond=None)[0]
+    waves = np.exp(-2j * np.pi * np.outer(np.arange(128), np.arange(90)) / 128)
+    band = (np.minimum(np.arange(128), 128 - np.arange(128)) >= 4) & (
+        np.minimum(np.arange(128), 128 - np.arange(128)) <= 30
+    )
+    spectrum = (waves @ (left - left.mean(axis=0))) * band[:, None]
+    expected = (np.conj(waves.T) @ spectrum / 128).real[rows]
+    expected -= expected.mean(axis=0)
+    stages = [Projection(basis), BandPass(128, 4, 30), Selection(rows)]
+    found, retained = backend.clean_by_stages(samples, samples.mean(axis=0, dtype=float), stages)
+    assert found.dtype == retained.dtype == np.float32 and found.shape == (81, 1300)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    norms = np.linalg.norm(centred, axis=0)
+    share = np.divide(np.linalg.norm(expected, axis=0), norms, out=np.zeros(1300), where=norms > 0)
+    np.testing.assert_allclose(retained, share, rtol=1e-5, atol=1e-7)
+    assert retained[7] == 0 and not found[:, 7].any()
 
 
 def test_pooled_second_moment(backend: Backend, cpu: Backend) -> None:

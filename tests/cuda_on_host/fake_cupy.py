@@ -375,6 +375,11 @@ def make_cupy(device: Device) -> dict[str, types.ModuleType]:
             device.pool = outer
 
     cupy.asarray, cupyx.empty_pinned, interpolation.map_coordinates = asarray, empty_pinned, coordinates
+    cupy.fft = types.SimpleNamespace(
+        rfft=lambda array, n, axis: _on_device(np.fft.rfft(array.read(), n=n, axis=axis), device),
+        irfft=lambda array, n, axis: _on_device(np.fft.irfft(array.read(), n=n, axis=axis), device),
+        config=types.SimpleNamespace(clear_plan_cache=lambda: None),
+    )
     cupy.ndarray = ndarray
     cupy.__version__ = "14.0.0 (host)"
     cupy.RawModule = lambda code, options=(): RawModule(device, code, options)

@@ -11,6 +11,7 @@ Shape letters: T volumes, V voxels, K retained components, S seeds, N images of 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rsfc_gpu.backend.linear_model import LinearFit
     from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
     from rsfc_gpu.backend.splines import AxisFilters
+    from rsfc_gpu.backend.stages import Stage
 
 __all__ = ["Backend", "BackendName", "select_backend"]
 
@@ -62,6 +64,16 @@ class Backend(Protocol):
 
     def clean(self, samples: NDArray[Any], centre: F64, compressor: F64, expander: F64) -> F32:
         """The cleaned series, (T_kept, V): expander @ (compressor @ (samples - centre))."""
+        ...
+
+    def clean_by_stages(self, samples: NDArray[Any], centre: F64, stages: Sequence[Stage]) -> tuple[F32, F32]:
+        """As `clean`, but one stage after the other on the voxels' own series, in float64: the check on the operator.
+
+        Returns
+        -------
+        cleaned : (T_kept, V), each voxel's mean over the kept volumes removed.
+        retained : (V,) as `correlate`.
+        """
         ...
 
     def label_clusters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any
@@ -18,6 +18,7 @@ from rsfc_gpu.backend.linear_model import LinearFit
 from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
 from rsfc_gpu.backend.smoothing_kernel import smoothing_weights
 from rsfc_gpu.backend.splines import AxisFilters
+from rsfc_gpu.backend.stages import Stage, kept_length
 
 BLOCK_VOXELS = 1024  # a (230, 1024) float32 block and its product stay in the second-level cache
 
@@ -81,6 +82,24 @@ class CpuBackend:
 
         self._for_blocks(n_voxels, BLOCK_VOXELS, one_block)
         return cleaned
+
+    def clean_by_stages(self, samples: NDArray[Any], centre: F64, stages: Sequence[Stage]) -> tuple[F32, F32]:
+        n_volumes, n_voxels = samples.shape
+        cleaned = np.empty((kept_length(stages, n_volumes), n_voxels), dtype=np.float32)
+        retained = np.zeros(n_voxels, dtype=np.float32)
+
+        def one_block(start: int, stop: int) -> None:
+            block = samples[:, start:stop] - centre[start:stop]
+            before = np.linalg.norm(block, axis=0)
+            for stage in stages:
+                block = stage(block)
+            block -= block.mean(axis=0)
+            after = np.linalg.norm(block, axis=0)
+            np.divide(after, before, out=retained[start:stop], where=before > 0, casting="same_kind")
+            cleaned[:, start:stop] = block
+
+        self._for_blocks(n_voxels, BLOCK_VOXELS // 2, one_block)
+        return cleaned, retained
 
     def shift_slices(self, volumes: NDArray[Any], operators: F64) -> F32:
         return cpu_preprocess.shift_slices(volumes, operators, self._for_blocks)

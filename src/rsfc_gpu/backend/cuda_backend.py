@@ -6,7 +6,7 @@ process: CUDA_VISIBLE_DEVICES chooses which.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import RLock
 from typing import Any
@@ -15,13 +15,14 @@ import cupy
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rsfc_gpu.backend import F32, F64, cuda_group, cuda_kernels, cuda_preprocess
+from rsfc_gpu.backend import F32, F64, cuda_group, cuda_kernels, cuda_preprocess, cuda_stages
 from rsfc_gpu.backend.cuda import device_text
 from rsfc_gpu.backend.cuda_memory import DeviceMemory, Lane
 from rsfc_gpu.backend.dct import CosineBasis
 from rsfc_gpu.backend.linear_model import LinearFit
 from rsfc_gpu.backend.rigid import RigidFits, RigidTarget
 from rsfc_gpu.backend.splines import AxisFilters, convolution_matrix, smoothing_matrix
+from rsfc_gpu.backend.stages import Stage, kept_length
 
 
 class CudaBackend:
@@ -88,6 +89,23 @@ class CudaBackend:
 
             self._memory.in_batches(n_voxels, n_volumes * max(samples.itemsize, 4), one_batch)
         return cleaned
+
+    def clean_by_stages(self, samples: NDArray[Any], centre: F64, stages: Sequence[Stage]) -> tuple[F32, F32]:
+        n_volumes, n_voxels = samples.shape
+        cleaned = np.empty((kept_length(stages, n_volumes), n_voxels), dtype=np.float32)
+        retained = np.empty(n_voxels, dtype=np.float32)
+        with self._one_at_a_time, self._memory.in_use():
+            chain = cuda_stages.on_device(stages, self._memory)
+
+            def one_batch(lane: Lane, start: int, stop: int) -> None:
+                block, before = _centred(lane, samples[:, start:stop], centre[start:stop])
+                series, kept = cuda_stages.clean(block, before, chain)
+                lane.download(series, cleaned[:, start:stop])
+                lane.download(kept, retained[start:stop])
+
+            self._memory.in_batches(n_voxels, n_volumes * max(samples.itemsize, 4), one_batch)
+            cuda_stages.forget_plans()
+        return cleaned, retained
 
     def label_clusters(
         self, values: NDArray[Any], neighbours: NDArray[np.int32], threshold: float

@@ -3,7 +3,7 @@
 from rsfc_gpu.denoise.motion import FdKind, check_motion, framewise_displacement, friston24, kept_volumes
 from rsfc_gpu.denoise.operator import TemporalOperator
 from rsfc_gpu.denoise.settings import DenoiseSettings, TooFewDegreesOfFreedom, denoising_operator, denoising_steps
-from rsfc_gpu.denoise.steps import Step, bandpass, cut, detrend, polynomials, project_jointly, regress
+from rsfc_gpu.denoise.steps import Step, bandpass, cut, detrend, polynomials, project_jointly, regress, stages_of
 
 __all__ = [
     "DenoiseSettings",
@@ -23,4 +23,5 @@ __all__ = [
     "polynomials",
     "project_jointly",
     "regress",
+    "stages_of",
 ]

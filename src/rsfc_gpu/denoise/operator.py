@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,9 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from rsfc_gpu.backend.blas import one_blas_thread
-from rsfc_gpu.denoise.steps import Step
 from rsfc_gpu.errors import InputError
 
+LinearStep = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 SMALLEST_PIVOT = 1e-6  # absolute: a padded filter's singular values decay without a gap, and the input is the identity
 
 
@@ -38,7 +38,7 @@ class TemporalOperator:
     dof: float
 
     @classmethod
-    def from_steps(cls, steps: Sequence[Step], n_volumes: int) -> TemporalOperator:
+    def from_steps(cls, steps: Sequence[LinearStep], n_volumes: int) -> TemporalOperator:
         """Run the chain once on the identity, centre over the kept rows, and factor the result.
 
         Parameters

@@ -1,22 +1,44 @@
-"""The cleaning steps along time: plain functions of a float64 matrix whose first axis is time, (T, n) to (T', n).
+"""The cleaning steps along time: functions of a float64 matrix whose first axis is time, (T, n) to (T', n).
 
-Each is linear in its argument, which is what lets `TemporalOperator` fold a whole chain into one matrix.
+Each is linear in its argument, which is what lets `TemporalOperator` fold a whole chain into one matrix. Each is made
+of stages, which a backend can also do to the voxels one after the other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from rsfc_gpu.backend.stages import BandPass, Projection, Selection, Stage, kept_length
 from rsfc_gpu.errors import InputError
 
-Step = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Padding = Literal["power-of-two", "none"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A linear map along time, (T, n) to (T', n); `stages` says what it consists of for T volumes."""
+
+    stages: Callable[[int], tuple[Stage, ...]]
+
+    def __call__(self, series: NDArray[np.float64]) -> NDArray[np.float64]:
+        for stage in self.stages(len(series)):
+            series = stage(series)
+        return series
+
+
+def stages_of(steps: Iterable[Step], n_volumes: int) -> list[Stage]:
+    """The stages of a chain of steps, for series of `n_volumes`."""
+    stages: list[Stage] = []
+    for step in steps:
+        stages += step.stages(kept_length(stages, n_volumes))
+    return stages
 
 
 def polynomials(n_volumes: int, order: int) -> NDArray[np.float64]:
@@ -32,12 +54,11 @@ def detrend() -> Step:
     DPABI, y_detrend.
     """
 
-    def step(series: NDArray[np.float64]) -> NDArray[np.float64]:
-        line = np.arange(len(series)) - (len(series) - 1) / 2
-        line /= np.linalg.norm(line)
-        return series - np.outer(line, line @ series)
+    def stages(n_volumes: int) -> tuple[Stage, ...]:
+        line = np.arange(n_volumes) - (n_volumes - 1) / 2
+        return (Projection(line[:, None] / np.linalg.norm(line)),)
 
-    return step
+    return Step(stages)
 
 
 def regress(columns: ArrayLike) -> Step:
@@ -46,7 +67,7 @@ def regress(columns: ArrayLike) -> Step:
     Parameters
     ----------
     columns : (T, p), used as they are. Columns that add nothing to those before them in the pivoted QR are dropped:
-        |R_ii| <= max(T, p) * spacing(|R_11|).
+        ``|R_ii| <= max(T, p) * spacing(|R_11|)``.
 
     Raises
     ------
@@ -56,12 +77,8 @@ def regress(columns: ArrayLike) -> Step:
     ----------
     DPABI 5.0, y_regress_ss: the rule by which MATLAB's regress drops columns.
     """
-    basis = orthonormal_basis(np.asarray(columns, dtype=np.float64))
-
-    def step(series: NDArray[np.float64]) -> NDArray[np.float64]:
-        return series - basis @ (basis.T @ series)
-
-    return step
+    projection = Projection(orthonormal_basis(np.asarray(columns, dtype=np.float64)))
+    return Step(lambda _: (projection,))
 
 
 def bandpass(*, tr_s: float, low_hz: float, high_hz: float, padding: Padding = "power-of-two") -> Step:
@@ -91,26 +108,18 @@ def bandpass(*, tr_s: float, low_hz: float, high_hz: float, padding: Padding = "
     if padding not in ("power-of-two", "none"):
         raise InputError(f"unknown padding {padding!r}: expected power-of-two or none")
 
-    def step(series: NDArray[np.float64]) -> NDArray[np.float64]:
-        n_volumes = len(series)
+    def stages(n_volumes: int) -> tuple[Stage, ...]:
         length = 1 << (n_volumes - 1).bit_length() if padding == "power-of-two" else n_volumes
         first, last = _band_bins(length, tr_s, low_hz, high_hz)
-        spectrum = np.fft.rfft(series - series.mean(axis=0), n=length, axis=0)
-        spectrum[:first] = 0.0
-        spectrum[last + 1 :] = 0.0
-        return np.asarray(np.fft.irfft(spectrum, n=length, axis=0)[:n_volumes])
+        return (BandPass(length, first, last),)
 
-    return step
+    return Step(stages)
 
 
 def cut(kept: ArrayLike) -> Step:
     """Deletes the volumes where `kept` (T,) is false."""
-    rows = np.flatnonzero(np.asarray(kept, dtype=bool))
-
-    def step(series: NDArray[np.float64]) -> NDArray[np.float64]:
-        return series[rows]
-
-    return step
+    selection = Selection(np.flatnonzero(np.asarray(kept, dtype=bool)))
+    return Step(lambda _: (selection,))
 
 
 def project_jointly(columns: ArrayLike, kept: ArrayLike, *, tr_s: float, low_hz: float, high_hz: float) -> Step:
@@ -132,12 +141,7 @@ def project_jointly(columns: ArrayLike, kept: ArrayLike, *, tr_s: float, low_hz:
     norms = np.linalg.norm(design, axis=0)
     varying = norms > 1e-12 * size  # a column constant over the kept rows is rounding once its mean is removed
     basis = orthonormal_basis(np.hstack([np.ones((len(rows), 1)), design[:, varying] / norms[varying]]))
-
-    def step(series: NDArray[np.float64]) -> NDArray[np.float64]:
-        selected = series[rows]
-        return selected - basis @ (basis.T @ selected)
-
-    return step
+    return Step(lambda _: (Selection(rows), Projection(basis)))
 
 
 def orthonormal_basis(columns: NDArray[np.float64]) -> NDArray[np.float64]:
