@@ -1,6 +1,6 @@
 """Raw runs: slice timing, realignment, normalisation to a template, smoothing, and the chain of them."""
 
-from rsfc_gpu.preprocess.chain import NormalisationError, Preprocessed, PreprocessSettings, preprocess
+from rsfc_gpu.preprocess.chain import NormalisationError, Preprocessed, PreprocessSettings, RealignmentError, preprocess
 from rsfc_gpu.preprocess.normalise import normalise
 from rsfc_gpu.preprocess.realign import Realignment, exclusion_reason, realign
 from rsfc_gpu.preprocess.slice_timing import correct_slice_timing, slice_times
@@ -13,6 +13,7 @@ __all__ = [
     "PreprocessSettings",
     "Preprocessed",
     "Realignment",
+    "RealignmentError",
     "Warp",
     "correct_slice_timing",
     "exclusion_reason",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
     from nibabel.spatialimages import SpatialImage
 
-SliceTiming = Literal["sidecar", "none"] | SliceOrder
+SliceTiming = Literal["sidecar", "none", SliceOrder]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PreprocessSettings:
     single_interpolation: bool = False
 
     def __post_init__(self) -> None:
-        orders = ("sidecar", "none", *get_args(SliceOrder))
+        orders = get_args(SliceTiming)
         if self.slice_timing not in orders:
             raise InputError(f"slice_timing is {self.slice_timing!r}, expected one of {', '.join(orders)}")
         for name in ("discard_volumes", "maximum_mm", "maximum_degrees", "fwhm_mm"):
@@ -114,11 +114,20 @@ class Preprocessed:
     warp: Warp | None = None
 
 
+class RealignmentError(InputError):
+    """The movement of some volumes could not be found. `motion` (T, 6) holds what was found, for a picture of it."""
+
+    def __init__(self, message: str, motion: NDArray[np.float64]) -> None:
+        super().__init__(message)
+        self.motion = motion
+
+
 class NormalisationError(InputError):
     """The mean image could not be brought onto the template. `mean` and `warp` are there for a picture of it."""
 
-    def __init__(self, message: str, mean: Nifti1Image, warp: Warp) -> None:
+    def __init__(self, message: str, motion: NDArray[np.float64], mean: Nifti1Image, warp: Warp) -> None:
         super().__init__(message)
+        self.motion = motion
         self.mean = mean
         self.warp = warp
 
@@ -141,20 +150,21 @@ def preprocess(
 
     Raises
     ------
-    InputError : slice times missing or impossible, a volume whose realignment fails.
+    InputError : slice times missing or impossible.
+    RealignmentError : a volume whose realignment fails.
     NormalisationError : the normalised mean covers too little of the MNI brain.
     """
     volumes, affine, tr_s = _simultaneous(image, settings, backend, slice_times_s, tr_s)
     fits = estimate_motion(volumes, affine, backend)
-    if not fits.converged.all():
-        raise InputError(f"realignment failed: {_failed_volumes(fits, settings.discard_volumes)}")
     motion = motion_parameters(fits.matrices)
+    if not fits.converged.all():
+        raise RealignmentError(f"realignment failed: {_failed_volumes(fits, settings.discard_volumes)}", motion)
     realigned = None if settings.single_interpolation else volumes
     mean = reslice(volumes, fits.matrices, affine, backend, out=realigned)
     reason = exclusion_reason(motion, maximum_mm=settings.maximum_mm, maximum_degrees=settings.maximum_degrees)
     if reason is not None:
         return Preprocessed(motion, to_image(mean, affine), reason)
-    warp = _checked_warp(mean, affine, settings, backend)
+    warp = _checked_warp(mean, affine, motion, settings, backend)
     maps = voxel_maps(fits.matrices, affine) if settings.single_interpolation else identity_maps(len(volumes))
     points = warp.voxel_positions(affine, settings.voxel_mm)
     normalised = np.empty((len(volumes), *points.shape[:3]), dtype=np.float32)
@@ -172,7 +182,11 @@ def preprocess(
 
 
 def _checked_warp(
-    mean: NDArray[np.float32], affine: NDArray[np.float64], settings: PreprocessSettings, backend: Backend
+    mean: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    motion: NDArray[np.float64],
+    settings: PreprocessSettings,
+    backend: Backend,
 ) -> Warp:
     """The warp of the mean image, or a NormalisationError where it missed the brain."""
     warp = fit_warp(mean, affine, settings.template, stiffness=settings.stiffness, backend=backend)
@@ -180,6 +194,7 @@ def _checked_warp(
         raise NormalisationError(
             f"normalisation failed: Dice with the MNI brain is {warp.dice:.2f}, expected {settings.minimum_dice:g} "
             "or more; look at the mean image: orientation in the header, field of view, signal loss",
+            motion,
             to_image(mean, affine),
             warp,
         )
