@@ -25,10 +25,10 @@ import numpy as np
 
 from rsfc_gpu.backend import cuda, select_backend
 from rsfc_gpu.backend.cpu import CpuBackend
+from rsfc_gpu.backend.cuda_limits import device_limits, milliseconds
 from rsfc_gpu.backend.linear_model import forward_neighbours
 from rsfc_gpu.backend.numba_labels import neighbour_table
 
-REPEATS = 20
 COMPONENTS, SEEDS, IMAGES, IMAGES_USED, HEIGHT = 100, 6, 84, 64, 3.09
 
 
@@ -66,43 +66,6 @@ def main(argv: list[str] | None = None) -> int:
     print(json.dumps(found, indent=1))
     print(f"written to {target}")
     return 0
-
-
-def milliseconds(work: Callable[[], object], *, repeats: int = REPEATS) -> float:
-    """Median time on the device, by CUDA events; the first two calls are not counted."""
-    import cupy
-
-    times = []
-    for _ in range(repeats + 2):
-        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
-        begin.record()
-        work()
-        end.record()
-        end.synchronize()
-        times.append(cupy.cuda.get_elapsed_time(begin, end))
-    return float(statistics.median(times[2:]))
-
-
-def device_limits() -> dict[str, float]:
-    """What this device reaches: copying (GB/s, read and written), float32 products (Tflop/s), and transfers (GB/s)."""
-    import cupy
-    import cupyx
-
-    source = cupy.zeros(1 << 28, cupy.float32)
-    target = cupy.empty_like(source)
-    copy_ms = milliseconds(lambda: cupy.copyto(target, source))
-    matrix = cupy.ones((8192, 8192), cupy.float32)
-    product = cupy.empty_like(matrix)
-    gemm_ms = milliseconds(lambda: cupy.matmul(matrix, matrix, out=product), repeats=5)
-    pinned, stream = cupyx.empty_pinned(1 << 26, np.float32), cupy.cuda.get_current_stream()
-    up_ms = milliseconds(lambda: target[: 1 << 26].set(pinned, stream=stream))
-    down_ms = milliseconds(lambda: target[: 1 << 26].get(stream=stream, out=pinned, blocking=False))
-    return {
-        "copy_gb_s": 2 * source.nbytes / copy_ms / 1e6,
-        "float32_tflop_s": 2 * 8192**3 / gemm_ms / 1e9,
-        "to_device_gb_s": pinned.nbytes / up_ms / 1e6,
-        "to_host_gb_s": pinned.nbytes / down_ms / 1e6,
-    }
 
 
 class Task:

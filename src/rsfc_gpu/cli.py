@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsfc_gpu import __version__
+from rsfc_gpu.cli_bench import add_bench_command
 from rsfc_gpu.cli_study import add_study_commands
 from rsfc_gpu.errors import BackendError, InputError, ResourceError, RsfcError
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     devices = commands.add_parser("devices", help="what this machine can compute on", description=_devices.__doc__)
     devices.set_defaults(run=_devices)
+    add_bench_command(commands)
     return parser
 
 
