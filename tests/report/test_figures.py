@@ -20,7 +20,7 @@ from rsfc_gpu.report.post_hoc import post_hoc
 from rsfc_gpu.report.quality import by_group, carpet, qc_fc, seed_coverage
 from rsfc_gpu.report.roc_curve import roc_curve
 from rsfc_gpu.report.scatter import line_with_interval, scatter
-from rsfc_gpu.report.style import save_figure, shown_image
+from rsfc_gpu.report.style import save_figure
 
 from .study_folder import AFFINE, SHAPE
 
@@ -165,13 +165,12 @@ def test_text_with_signs_of_mathematics_is_text(drawn: dict[str, Any]) -> None:
     assert "$1 costs $2" in texts(drawn["scatter"])
 
 
+def test_text_of_an_svg_is_text(drawn: dict[str, Any], tmp_path: Path) -> None:
+    svg = save_figure(drawn["scatter"], tmp_path / "scatter").svg.read_text(encoding="utf-8")
+    assert ">$1 costs $2</text>" in svg
+
+
 def test_users_own_style_changes_nothing(drawn: dict[str, Any], tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "lines.linewidth": 9}):
         other = save_figure(roc_curve([0, 0.2, 1], [0, 0.9, 1], note="AUC", best=(0.9, 0.8)), tmp_path / "other")
     assert other.png.read_bytes() == save_figure(drawn["roc"], tmp_path / "roc").png.read_bytes()
-
-
-def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_text("no image")
-    with pytest.raises(InputError, match=r"x\.png"):
-        shown_image(tmp_path / "x.png", tmp_path / "x.svg")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rsfc_gpu.report.style import DOUBLE_MM, INK, MUTED, new_figure, styled
+from rsfc_gpu.report.glass_brain import outlines, projection
+from rsfc_gpu.report.paper import frames_in_a_row, grey, paper_axes, show
+from rsfc_gpu.report.style import DOUBLE_MM, INK, new_figure, styled, unit
+from rsfc_gpu.report.upright import Extent, Upright
 
 # Orange and blue keep apart with every kind of colour blindness; dark is strong, on white paper too.
 _WARM = ("#fdbf6f", "#f16913", "#a63603", "#5f1a00")
@@ -17,7 +20,13 @@ _COOL = ("#9ecae1", "#3182bd", "#08519c", "#06264f")
 _ONE_SIDED = ("#fcc5c0", "#f768a1", "#ae017e", "#49006a")
 _LEVELS, _SLICES = 256, 7
 Kind = Literal["t", "F"]
-_HEIGHT_MM = 84.0
+Paint = Callable[[NDArray[Any]], NDArray[np.uint8]]  # a picture of statistics -> its colours
+# Places on the paper, millimetres from the bottom left of the figure.
+_HEIGHT_MM, _MAP_MM = 86.0, 164.0
+_GLASS_AT, _GLASS_GAP = (1.0, 38.0), 3.0
+_SLICES_AT, _SLICE_GAP = (1.0, 4.5), 1.0
+_SCALE_AT: Extent = (170.0, 172.6, 18.0, 66.0)
+_BRAIN_MM: Extent = (-73.0, 73.0, -107.0, 75.0)  # what a slice shows
 
 
 def within_clusters(
@@ -62,51 +71,80 @@ def brain_map(
     scale_label : of the colour scale, such as "t(79)".
     peaks_mm : slices go through these.
     """
-    import nibabel as nib
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     finite = np.nan_to_num(values)
     limit = max(float(np.abs(finite).max()), threshold * 1.05 + 1e-6)
-    two_sided = bool((finite < -threshold).any())
     ramp = colours(threshold, limit, kind=kind)
-    image = nib.Nifti1Image(finite.astype(np.float32), affine)
+    volume = Upright.of(finite, affine)
     figure = new_figure(DOUBLE_MM, _HEIGHT_MM)
-    common = {"figure": figure, "threshold": threshold, "cmap": ramp, "vmin": -limit, "vmax": limit}
-    _draw(image, common, slice_positions(peaks_mm))
-    _scale(figure, ScalarMappable(Normalize(-limit, limit), ramp), scale_label, (threshold, limit), two_sided)
+    axes = paper_axes(figure)
+
+    def painted(picture: NDArray[Any]) -> NDArray[np.uint8]:
+        """Colours (rows, columns, 4), clear where the map is below the threshold."""
+        shade = ramp((picture + limit) / (2 * limit), bytes=True)
+        shade[np.abs(picture) < threshold] = 0
+        return np.asarray(shade)
+
+    _glass(axes, volume, painted)
+    _slices(axes, volume, painted, slice_positions(peaks_mm))
+    _scale(axes, ramp, scale_label, (threshold, limit), two_sided=bool((finite < -threshold).any()))
     if title:
-        figure.text(0.01, 0.985, title, va="top", fontsize=8.5, fontweight="bold")
+        axes.text(1.0, _HEIGHT_MM - 1.2, title, va="top", fontsize=8.5, fontweight="bold")
     return figure
 
 
-def _draw(image: Any, common: dict[str, Any], heights_mm: Sequence[float]) -> None:
-    from nilearn import plotting
+def _glass(axes: Any, volume: Upright, painted: Paint) -> None:
+    from matplotlib.patches import PathPatch
 
-    with warnings.catch_warnings():
-        # nilearn warns of empty maps and of masked arrays; both are drawn as they should be.
-        warnings.simplefilter("ignore")
-        glass = plotting.plot_glass_brain(
-            image,
-            display_mode="lyrz",
-            axes=(0.0, 0.46, 0.9, 0.47),
-            plot_abs=False,
-            colorbar=False,
-            annotate=False,
-            **common,
-        )
-        glass.annotate(size=8)
-        slices = plotting.plot_stat_map(
-            image,
-            display_mode="z",
-            cut_coords=list(heights_mm),
-            axes=(0.0, 0.01, 0.9, 0.42),
-            colorbar=False,
-            annotate=False,
-            black_bg=False,
-            **common,
-        )
-        slices.annotate(size=7)
+    drawn = outlines()
+    frames = frames_in_a_row([edges for _, edges in drawn.values()], _GLASS_AT, _MAP_MM, _GLASS_GAP)
+    for (view, (lines, edges)), frame in zip(drawn.items(), frames, strict=True):
+        picture, extent = projection(volume, view)
+        show(axes, painted(picture), frame.extent(extent))
+        for line in lines:
+            look = {"edgecolor": line.colour, "linewidth": line.width, "facecolor": "none", "capstyle": "round"}
+            axes.add_artist(PathPatch(frame.path(line.path), zorder=3, **look))
+        if view in ("back", "top"):
+            _sides(axes, frame.extent(edges), fontsize=8)
+
+
+def _slices(axes: Any, volume: Upright, painted: Paint, heights_mm: Sequence[float]) -> None:
+    template = mni_template()
+    frames = frames_in_a_row([_BRAIN_MM] * len(heights_mm), _SLICES_AT, _MAP_MM, _SLICE_GAP)
+    for number, (z, frame) in enumerate(zip(heights_mm, frames, strict=True)):
+        edges = frame.extent(_BRAIN_MM)
+        show(axes, template.axial(z), frame.extent(template.extent(0, 1)), smooth=True)
+        picture = volume.axial(z)
+        if picture.any():
+            show(axes, painted(picture), frame.extent(volume.extent(0, 1)), over=2)
+        axes.text((edges[0] + edges[1]) / 2, edges[2] - 0.5, f"z = {unit(z, 0)}", ha="center", va="top", fontsize=7)
+        if number == 0:
+            _sides(axes, edges, fontsize=7)
+
+
+def _sides(axes: Any, edges: Extent, *, fontsize: float) -> None:
+    """L and R in the upper corners."""
+    look = {"va": "top", "fontsize": fontsize, "zorder": 4}
+    axes.text(edges[0] + 1.0, edges[3], "L", ha="left", **look)
+    axes.text(edges[1] - 1.0, edges[3], "R", ha="right", **look)
+
+
+@lru_cache(maxsize=1)
+def mni_template() -> Upright:
+    """The MNI152 brain at 1 mm as light grey levels on white, cut to what a slice shows."""
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(resolution=1)
+    whole = Upright.of(np.asarray(image.dataobj), image.affine)
+    left, right, back, front = _BRAIN_MM
+    x, y = (
+        slice(*np.searchsorted(whole.first_mm[axis] + whole.step_mm[axis] * np.arange(whole.values.shape[axis]), ends))
+        for axis, ends in enumerate(((left, right), (back, front)))
+    )
+    inside = whole.values[x, y]
+    brightest = float(np.percentile(inside[inside > 0], 99.5))
+    light = np.where(inside > 0, 110 + grey(inside, 0.3 * brightest, brightest) * (135 / 255), 255).astype(np.uint8)
+    first = whole.first_mm + whole.step_mm * [x.start, y.start, 0]
+    return Upright(light, first, whole.step_mm)
 
 
 def colours(threshold: float, limit: float, *, kind: Kind, lowest: float | None = None) -> Any:
@@ -122,13 +160,17 @@ def colours(threshold: float, limit: float, *, kind: Kind, lowest: float | None 
     return ListedColormap(table, name="rsfc")
 
 
-def _scale(figure: Any, mappable: Any, label: str, ends: tuple[float, float], two_sided: bool) -> None:
-    axes = figure.add_axes((0.935, 0.2, 0.014, 0.55))
-    bar = figure.colorbar(mappable, cax=axes)
+def _scale(axes: Any, ramp: Any, label: str, ends: tuple[float, float], *, two_sided: bool) -> None:
+    """The colours with the numbers they stand for."""
+    from matplotlib.patches import Rectangle
+
     threshold, limit = ends
-    ticks = [threshold, limit] if not two_sided else [-limit, -threshold, threshold, limit]
-    bar.set_ticks(ticks, labels=[f"{tick:.1f}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
-    axes.set_ylim(-limit if two_sided else threshold, limit)
-    axes.set_title(label, fontsize=7.5, fontweight="normal", color=INK, loc="center")
-    axes.tick_params(length=2, labelsize=7, color=MUTED)
-    bar.outline.set_linewidth(0.5)
+    left, right, bottom, top = _SCALE_AT
+    lowest = -limit if two_sided else threshold
+    level = np.linspace(lowest, limit, _LEVELS)[:, None]
+    show(axes, ramp((level + limit) / (2 * limit), bytes=True), _SCALE_AT)
+    axes.add_artist(Rectangle((left, bottom), right - left, top - bottom, fill=False, linewidth=0.5, edgecolor=INK))
+    for tick in [threshold, limit] if not two_sided else [-limit, -threshold, threshold, limit]:
+        height = bottom + (top - bottom) * (tick - lowest) / (limit - lowest)
+        axes.text(right + 1.0, height, unit(tick, 1), va="center", fontsize=7)
+    axes.text((left + right) / 2, top + 1.5, label, ha="center", va="bottom", fontsize=7.5)

@@ -21,7 +21,9 @@ def planted_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     told = ", ".join(f"{int(counts.get(name, 0))} {name}" for name in ("found", "missed", "leak", "false"))
     yield Text("These data are simulated: the effects were planted, and this is what the study made of them.")
     yield Text(f"Planted effects and clusters: {told}.")
-    formats = {"peak_distance_mm": fixed(1), "d": fixed(2), "r": fixed(2), "planted_r": fixed(2)} | {axis: fixed(0) for axis in "xyz"}
+    formats = {"peak_distance_mm": fixed(1), "d": fixed(2), "r": fixed(2), "planted_r": fixed(2)} | {
+        axis: fixed(0) for axis in "xyz"
+    }
     headings = {str(name): str(name).replace("_", " ") for name in table.columns}
     yield exhibits.table(
         "planted", table, title="Planted and found.", headings=headings, formats=formats, source=outputs.folder / NAME
