@@ -66,8 +66,13 @@ def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="fMRIPrep derivatives, or images in MNI space")
+    parser.add_argument(
+        "bids_dir", type=Path, metavar="BIDS_DIR", help="raw runs, fMRIPrep derivatives, or images in MNI space"
+    )
     parser.add_argument("--study", type=Path, metavar="FILE.toml", help="default: the built-in study amygdala-ketamine")
+    parser.add_argument(
+        "--template", type=Path, metavar="IMAGE", help="EPI template in MNI space for raw runs, such as SPM's EPI.nii"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -83,6 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         workers=arguments.workers,
         scheduler=arguments.scheduler,
+        template=arguments.template,
         command=shlex.join(["rsfc", *sys.argv[1:]]),
     )
     outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, _progress_bars())
@@ -147,7 +153,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from rsfc_gpu.study.config import load_study
     from rsfc_gpu.study.plan import expected_flow, expected_models, plan_study
 
-    plan = plan_study(arguments.bids_dir, load_study(arguments.study))
+    plan = plan_study(arguments.bids_dir, load_study(arguments.study), template=arguments.template)
     flow = expected_flow(plan)
     _print_plan(plan)
     runs = flow[flow["bold"].notna()]

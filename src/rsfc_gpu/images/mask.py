@@ -23,6 +23,14 @@ class Grid(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class VoxelGrid:
+    """A grid without an image: (X, Y, Z) voxels and the affine (4, 4) to mm."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Mask:
     """Voxels of one grid, in Fortran order (x fastest), the order in which NIfTI files store them.
 

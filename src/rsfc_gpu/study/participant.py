@@ -17,16 +17,19 @@ from rsfc_gpu import __version__
 from rsfc_gpu.backend import Backend, BackendName, select_backend
 from rsfc_gpu.bids import RunFiles
 from rsfc_gpu.bids.confounds import MOTION_COLUMNS, confound_columns, read_motion, read_table
-from rsfc_gpu.connectivity import SeedMaps, SeedNotCovered, Seeds
+from rsfc_gpu.connectivity import SeedMaps, SeedNotCovered
 from rsfc_gpu.denoise import DenoiseSettings, TooFewDegreesOfFreedom, framewise_displacement
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import bids_label, replacing
 from rsfc_gpu.images.atlas import read_card
 from rsfc_gpu.images.nifti import BoldSource
 from rsfc_gpu.images.series import Series
+from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.config import Participants, Scan, SeedChoice
 from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
+from rsfc_gpu.study.raw_run import PreparedRun, prepare_raw, settings_in_words, slice_times_of
+from rsfc_gpu.study.seed_choice import seeds_on
 from rsfc_gpu.study.single_run import Run, map_run
 
 log = logging.getLogger(__name__)
@@ -38,7 +41,8 @@ Record = dict[str, Any]
 class RunTask:
     """All that is needed to process one run anywhere: it pickles.
 
-    `tissues` are masks of white matter and CSF for runs with rp_*.txt; `threads` CPU threads for voxel work.
+    `tissues` are masks of white matter and CSF for runs with rp_*.txt; `preprocess` what is done to a raw run, None of
+    others; `threads` CPU threads for voxel work.
     """
 
     files: RunFiles
@@ -52,6 +56,7 @@ class RunTask:
     gates: Participants
     device: BackendName
     threads: int | None = 1
+    preprocess: PreprocessSettings | None = None
 
 
 def process_run(task: RunTask) -> Record:
@@ -103,28 +108,34 @@ def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Re
     files = task.files
     if files.missing:
         return _left_out(base, "images", "failed", f"missing: {', '.join(files.missing)}"), []
+    written: list[Path] = []
     try:
-        motion, discard = read_run_motion(files, task.scan)
-        record = base | {"n_discarded": discard} | motion_numbers(motion)
+        backend = _backend(task.device, task.threads)
+        prepared = _prepared(task, backend, f"{folder}/{prefix}")
+        motion = prepared.motion
+        record = base | {"n_discarded": prepared.n_discarded} | motion_numbers(motion) | prepared.numbers
         motion_file = _write_motion(folder / f"{prefix}desc-motion_timeseries.tsv", motion)
+        written = [motion_file, *prepared.written]
         reason = motion_gate(record, task.gates)
         if reason:
-            return _left_out(record, "motion", "excluded", reason), [motion_file]
-        run = _run(task, discard)
-        backend = _backend(task.device, task.threads)
+            return _left_out(record, "motion", "excluded", reason), written
+        if prepared.left_out is not None:
+            return _left_out(record, *prepared.left_out), written
+        assert prepared.run is not None
         maps, series = map_run(
-            run, seeds_on(task.seeds, BoldSource.open(files.bold), files.space), task.denoise, backend
+            prepared.run, seeds_on(task.seeds, BoldSource.open(prepared.run.bold), files.space), task.denoise, backend
         )
     except TooFewDegreesOfFreedom as error:
-        return _left_out(record, "denoise", "excluded", str(error)), [motion_file]
+        return _left_out(record, "denoise", "excluded", str(error)), written
     except SeedNotCovered as error:
-        return _left_out(record, "coverage", "excluded", str(error)), [motion_file]
+        return _left_out(record, "coverage", "excluded", str(error)), written
     except InputError as error:
         return _left_out(base, "images", "failed", str(error)), []
     record |= _map_numbers(maps)
+    maps = dataclasses.replace(maps, settings={**maps.settings, **prepared.settings})
     write_tsv(_motion_table(motion).assign(kept=maps.kept), motion_file)
     carpet = _write_carpet(folder / f"{prefix}desc-carpet_signals.npy", series)
-    written = [motion_file, carpet]
+    written.append(carpet)
     short = [
         name for name, share in zip(maps.names, maps.coverage, strict=True) if share < task.gates.minimum_seed_coverage
     ]
@@ -223,6 +234,15 @@ def _write_carpet(path: Path, series: Series) -> Path:
     return path
 
 
+def _prepared(task: RunTask, backend: Backend, beside: str) -> PreparedRun:
+    """The motion and the images of a run: from its files, or by preprocessing it."""
+    files = task.files
+    if task.preprocess is not None:
+        return prepare_raw(files, task.images, task.preprocess, backend, tr_s=task.tr_s, beside=beside)
+    motion, discard = read_run_motion(files, task.scan)
+    return PreparedRun(motion, discard, _run(task, discard))
+
+
 def _run(task: RunTask, discard: int) -> Run:
     files = task.files
     assert files.mask is not None
@@ -240,39 +260,6 @@ def _run(task: RunTask, discard: int) -> Run:
     return Run(**common, motion=files.motion, tissues=wanted, fwhm_mm=task.scan.normalised_fwhm_mm)  # type: ignore[arg-type]
 
 
-def seeds_on(choice: SeedChoice, bold: BoldSource, space: str) -> Seeds:
-    """The seeds of a study on the grid of an image."""
-    return _seeds(choice, bold.shape, bold.affine.tobytes(), space)
-
-
-@cache
-def _seeds(choice: SeedChoice, shape: tuple[int, int, int], affine: bytes, space: str) -> Seeds:
-    grid = _Grid(shape, np.frombuffer(affine).reshape(4, 4))
-    names: list[str] = []
-    members: list[NDArray[np.int64]] = []
-    if choice.atlas is not None:
-        atlas = Seeds.from_atlas(choice.atlas, like=grid, space=space, allow_space=choice.allow_space)
-        unknown = [name for name in choice.names if name not in atlas.names]
-        if unknown:
-            raise InputError(
-                f"atlas {choice.atlas} has no seed {unknown[0]!r}: expected some of {', '.join(atlas.names)}"
-            )
-        wanted = choice.names or atlas.names
-        names += wanted
-        members += [atlas.members[atlas.names.index(name)] for name in wanted]
-    for sphere in choice.spheres:
-        found = Seeds.from_spheres([sphere.xyz_mm], sphere.radius_mm, like=grid, names=[sphere.name])
-        names.append(sphere.name)
-        members += found.members
-    return Seeds(tuple(names), tuple(members), shape, grid.affine)
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-
-
 @cache
 def _backend(device: BackendName, threads: int | None) -> Backend:
     return select_backend(device, threads=threads)
@@ -282,6 +269,7 @@ def _made_from(task: RunTask) -> str:
     """The hash of all that decides what a run's maps are."""
     files = task.files
     inputs = [files.bold, files.mask, files.confounds, files.motion, *(path for _, path in task.tissues)]
+    raw = task.preprocess
     return digest_of(
         {
             "version": __version__,
@@ -289,6 +277,8 @@ def _made_from(task: RunTask) -> str:
             "tr_s": task.tr_s,
             "space": files.space,
             "scan": task.scan.model_dump(mode="json"),
+            "preprocess": None if raw is None else settings_in_words(raw),
+            "slice_times_s": None if raw is None else slice_times_of(files, task.images, raw),
             "denoise": dataclasses.asdict(task.denoise),
             "seeds": task.seeds.model_dump(mode="json"),
             "atlas": read_card(task.seeds.atlas).digest if task.seeds.atlas else None,

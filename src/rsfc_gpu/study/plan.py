@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rsfc_gpu.bids import Dataset, RunFiles, find_runs, sidecar
 from rsfc_gpu.denoise import framewise_displacement
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.images.mask import corner_distance_mm
-from rsfc_gpu.images.nifti import BoldSource
+from rsfc_gpu.images.mask import Grid, corner_distance_mm
+from rsfc_gpu.images.nifti import BoldSource, load_image
+from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.models import BuiltModel, build_design, scans_of
-from rsfc_gpu.study.participant import Record, motion_gate, motion_numbers, read_run_motion, seeds_on
+from rsfc_gpu.study.participant import Record, motion_gate, motion_numbers, read_run_motion
 from rsfc_gpu.study.people import read_people
+from rsfc_gpu.study.raw_run import bytes_needed, check_raw, raw_settings, written_grid
 from rsfc_gpu.study.scans import participant_flow, scan_table
+from rsfc_gpu.study.seed_choice import seeds_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,7 @@ class Plan:
     tr_s : repetition time of all runs, seconds. seeds : their names.
     problems : runs that will fail, by their label, as far as headers and tables tell.
     bytes_each : memory that a run needs, about.
+    preprocess : what is done to raw runs; None where they come preprocessed.
     """
 
     study: Study
@@ -39,22 +45,33 @@ class Plan:
     seeds: tuple[str, ...]
     problems: dict[str, str]
     bytes_each: int
+    preprocess: PreprocessSettings | None = None
 
 
-def plan_study(bids: str | Path, study: Study, participants: Collection[str] | None = None) -> Plan:
+def plan_study(
+    bids: str | Path, study: Study, participants: Collection[str] | None = None, *, template: Path | None = None
+) -> Plan:
     """The runs, the people and the seeds of a study, checked against each other.
+
+    Parameters
+    ----------
+    template : that raw runs are normalised to; None: the default one.
 
     Raises
     ------
     InputError : whatever makes the study impossible on this dataset: spaces, columns, levels, ids, repetition times or
-        grids that differ, tissue masks that the denoising needs and the dataset lacks.
+        grids that differ (of preprocessed runs), tissue masks that the denoising needs and the dataset lacks, a
+        template that cannot be read or that no run needs.
     """
-    dataset = find_runs(bids, task=study.scan.task, space=study.scan.space, participants=participants)
+    scan = study.scan
+    dataset = find_runs(bids, task=scan.task, space=scan.space, participants=participants, raw=scan.raw)
     people = read_people(dataset, study)
     _check_tissues(dataset, study)
+    preprocess = _preprocess(dataset, study, template)
     times: dict[float, RunFiles] = {}
     problems: dict[str, str] = {}
     first: BoldSource | None = None
+    bytes_each = 0
     for run in dataset.runs:
         try:
             bold = BoldSource.open(run.bold)
@@ -63,9 +80,15 @@ def plan_study(bids: str | Path, study: Study, participants: Collection[str] | N
             continue
         if run.missing:
             problems[run.label] = f"missing: {', '.join(run.missing)}"
-        times.setdefault(_tr_s(run, bold, dataset, study), run)
-        if first is None:
-            first = bold
+        tr_s = _tr_s(run, bold, dataset, study)
+        times.setdefault(tr_s, run)
+        first = first or bold
+        if preprocess is not None:
+            bytes_each = max(bytes_each, bytes_needed(bold, preprocess))
+            try:
+                check_raw(run, dataset.images, preprocess, bold, tr_s)
+            except InputError as error:
+                problems[run.label] = str(error)
         elif bold.shape != first.shape or corner_distance_mm(bold.shape, bold.affine, first.affine) > 1e-3:
             raise InputError(f"{run.bold}: on another grid than {first.name}; all runs of a study need one grid")
     if first is None:
@@ -77,10 +100,12 @@ def plan_study(bids: str | Path, study: Study, participants: Collection[str] | N
             f"{seconds:g} s ({run.label})" for seconds, run in sorted(times.items(), key=lambda one: one[0])
         )
         raise InputError(f"{dataset.images}: runs with different repetition times: {listed}")
-    seeds = seeds_on(study.seeds, first, dataset.runs[0].space)
+    grid: Grid = first if preprocess is None else written_grid(preprocess)
+    seeds = seeds_on(study.seeds, grid, dataset.runs[0].space)
     _check_seed_names(study, seeds.names)
-    size = first.shape[0] * first.shape[1] * first.shape[2] * first.n_volumes
-    return Plan(study, dataset, people, next(iter(times)), seeds.names, problems, 6 * size + 300_000_000)
+    if preprocess is None:
+        bytes_each = 6 * math.prod(first.shape) * first.n_volumes + 300_000_000
+    return Plan(study, dataset, people, next(iter(times)), seeds.names, problems, bytes_each, preprocess)
 
 
 def expected_flow(plan: Plan) -> pd.DataFrame:
@@ -97,6 +122,9 @@ def expected_flow(plan: Plan) -> pd.DataFrame:
         try:
             if run.label in plan.problems:
                 raise InputError(plan.problems[run.label])
+            if run.form == "raw":  # its motion is known after realignment only
+                records.append(record | {"stage": "analysed", "status": "kept", "reason": None})
+                continue
             motion, discard = read_run_motion(run, plan.study.scan)
         except InputError as error:
             records.append(record | {"stage": "images", "status": "failed", "reason": str(error)})
@@ -117,8 +145,24 @@ def expected_models(plan: Plan, flow: pd.DataFrame) -> list[BuiltModel]:
     InputError : a model that these scans cannot carry.
     """
     scans = scan_table(flow, plan.people)
+    if plan.preprocess is not None:
+        # Nobody knows the motion of raw runs before realignment; numbers without a pattern let the designs be built.
+        scans = scans.assign(mean_fd_power_mm=np.random.default_rng(0).uniform(0.05, 0.1, len(scans)))
     tables = [(model, scans_of(model, scans)) for model in plan.study.models]
     return [BuiltModel(model, table, build_design(model, table)) for model, table in tables]
+
+
+def _preprocess(dataset: Dataset, study: Study, template: Path | None) -> PreprocessSettings | None:
+    """What is done to the runs of a dataset, where they are raw."""
+    if dataset.runs[0].form == "raw":
+        if template is not None and len(load_image(template).shape) != 3:
+            raise InputError(f"{template}: a template is a 3-D image, found shape {load_image(template).shape}")
+        return raw_settings(study, template)
+    if template is not None:
+        raise InputError(
+            f"{template}: a template is for raw runs, and the images of {dataset.images} are normalised already"
+        )
+    return None
 
 
 def _check_tissues(dataset: Dataset, study: Study) -> None:

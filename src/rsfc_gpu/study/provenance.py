@@ -20,6 +20,7 @@ from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.models import BuiltModel, model_folder
 from rsfc_gpu.study.outputs import digest_of, write_json
 from rsfc_gpu.study.plan import Plan
+from rsfc_gpu.study.raw_run import settings_in_words
 
 _LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "pandas", "statsmodels", "scikit-learn", "nilearn", "cupy-cuda12x")
 
@@ -78,6 +79,7 @@ def write_provenance(
         "input_form": plan.dataset.runs[0].form,
         "space": plan.dataset.runs[0].space,
         "tr_s": plan.tr_s,
+        "preprocess": settings_in_words(plan.preprocess) if plan.preprocess else None,
         "atlas": card.title if card else None,
         "atlas_terms": card.terms if card else None,
         "runs": {

@@ -41,6 +41,7 @@ class RunOptions:
     participants : labels; None: everybody.
     jobs : runs at once; None: as many as processors and memory allow.
     scheduler : address of a Dask scheduler, instead of this machine.
+    template : that raw runs are normalised to; None: the default one.
     command : for the provenance.
     """
 
@@ -50,6 +51,7 @@ class RunOptions:
     jobs: int | None = None
     workers: Workers = "threads"
     scheduler: str | None = None
+    template: Path | None = None
     command: str = ""
     report: bool = True
 
@@ -86,7 +88,7 @@ def run_study(
     """
     options, out = options or RunOptions(), Path(out).resolve()
     seconds: dict[str, float] = {}
-    plan = plan_study(bids, study, options.participants)
+    plan = plan_study(bids, study, options.participants, template=options.template)
     if options.level != "participant":
         expected_models(plan, expected_flow(plan))
     backend = select_backend(options.device)
@@ -141,6 +143,7 @@ def _map_runs(plan: Plan, out: Path, options: RunOptions, backend: Backend, prog
             gates=study.participants,
             device=device,
             threads=1 if jobs > 1 or options.scheduler else None,
+            preprocess=plan.preprocess,
         )
         for run in plan.dataset.runs
     ]

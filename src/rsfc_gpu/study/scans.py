@@ -54,7 +54,8 @@ def participant_flow(records: Sequence[Record], people: pd.DataFrame, study: Stu
     flow = pd.concat([flow, rows], ignore_index=True) if len(rows) else flow
     flow["group"] = flow["participant_id"].map(people.set_index("participant_id")[choice.group])
     flow = flow.sort_values(["participant_id", "session_id", "run"], kind="stable", ignore_index=True)
-    return flow[[*FLOW_COLUMNS, *coverage, "bold"]]
+    of_raw_runs = [name for name in ("normalisation_dice",) if name in flow.columns]
+    return flow[[*FLOW_COLUMNS, *of_raw_runs, *coverage, "bold"]]
 
 
 def _leave_out_whole_participants(flow: pd.DataFrame) -> None:
