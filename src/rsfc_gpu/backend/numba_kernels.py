@@ -17,17 +17,25 @@ _compile = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compile
-def gather_integers(volume, index, row, total, first, varies):
-    """Copy the voxels at `index` to `row`, add them to `total` (int64), and note which differ from `first`.
+def gather_integers(volume, run_starts, run_places, row, total, first, varies):
+    """Copy the voxels of a mask to `row`, add them to `total` (int64), note which differ from `first`; the row's sum.
 
-    Three loops, so that the compiler vectorises the two that read `row` in order.
+    The mask is given as runs of neighbours along x; see `Mask.runs`. Plain loops over slices, because those are what the
+    compiler turns into vector instructions: half the time of an index per voxel.
     """
-    for v in range(index.size):
-        row[v] = volume[index[v]]
-    for v in range(index.size):
+    for k in range(run_starts.size):
+        source = volume[run_starts[k] : run_starts[k] + run_places[k + 1] - run_places[k]]
+        target = row[run_places[k] : run_places[k + 1]]
+        for i in range(target.size):
+            target[i] = source[i]
+    for v in range(row.size):
         total[v] += row[v]
-    for v in range(index.size):
+    for v in range(row.size):
         varies[v] |= row[v] != first[v]
+    row_total = np.int64(0)
+    for v in range(row.size):
+        row_total += row[v]
+    return row_total
 
 
 @_compile
@@ -89,10 +97,14 @@ def centre_block(samples, centre, start, block, before):
     """Centre the voxels start, start + 1, ... into `block` (T, b) float32; `before` (b,) gets their sums of squares."""
     n_volumes, width = block.shape
     before[:] = 0.0
+    middle = centre[start : start + width]
     for t in range(n_volumes):
+        # Slices, not samples[t, start + v]: a third of the time, because the loop then becomes vector instructions.
+        row = samples[t, start : start + width]
+        target = block[t]
         for v in range(width):
-            value = samples[t, start + v] - centre[start + v]
-            block[t, v] = value
+            value = row[v] - middle[v]
+            target[v] = value
             before[v] += value * value
 
 

@@ -116,6 +116,7 @@ class _Gatherer:
         self.varies = np.zeros(n_voxels, dtype=np.bool_)
         self.finite = np.ones(n_voxels, dtype=np.bool_)
         self.regions = regions
+        self.is_mask = [np.array_equal(region.index, mask.index) for region in regions]
         self.starts = np.cumsum([0, *(len(region) for region in regions)], dtype=np.int64)
         self.members = np.concatenate([np.empty(0, np.int64), *(region.index for region in regions)])
         # Of 8- and 16-bit integers: exact sums, turned into means at the end.
@@ -129,8 +130,12 @@ class _Gatherer:
         if self.exact:
             if t == 0:
                 self.first[:] = volume[index]
-            numba_kernels.gather_integers(volume, index, row, self.total, self.first, self.varies)
-            self.regional[t] = [numba_kernels.run_total(volume, *region.runs) for region in self.regions]
+            whole = numba_kernels.gather_integers(volume, *self.mask.runs, row, self.total, self.first, self.varies)
+            # The global signal's region is the mask itself, as a rule.
+            self.regional[t] = [
+                whole if is_mask else numba_kernels.run_total(volume, *region.runs)
+                for region, is_mask in zip(self.regions, self.is_mask, strict=True)
+            ]
             return
         if t == 0:
             self.first[:] = self.slope * volume[index].astype(np.float64) + self.intercept
