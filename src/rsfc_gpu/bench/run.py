@@ -82,7 +82,7 @@ def run_bench(
         timings = _timed(stages, backends, rows, floors, Path(folder), rounds, tell)
     report["floors"] = {name: timings[name].as_json() for name in (*FILES, *floors.contenders())}
     host = floors.limits(timings["copy"], timings["product"])
-    limits = {backend.name: host if backend.name == "cpu" else device_limits() for backend in backends}
+    limits = {backend.name: device_limits() if backend.name == "cuda" else host for backend in backends}
     report["limits"] = {"cpu": host.as_json()} | {name: found.as_json() for name, found in limits.items()}
     _add_times(stages, rows, timings, limits)
     return report | {
