@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: install demo test check check-all check-gpu bench-gpu bench clean
+.PHONY: install demo test check check-all check-gpu bench-gpu bench docs clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -23,13 +23,15 @@ check: install  ## what a change must pass
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+	$(RUN) benchmarks/counts.py
 	$(RUN) -m pytest -q -m "not slow"
 
-check-all: install  ## `check`, with the slow tests
+check-all: install docs  ## `check`, with the slow tests and the pages of docs/
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+	$(RUN) benchmarks/counts.py
 	$(RUN) -m pytest -q
 
 # On a machine with a GPU; needs python3 with numpy, scipy, numba, pandas, cupy and pytest only.
@@ -43,6 +45,9 @@ bench-gpu:  ## every stage on the GPU beside the CPU: benchmarks/results/DATE-DE
 bench: install  ## one run and group inference, beside their floors
 	$(RUN) benchmarks/bench_run.py
 	$(RUN) -m pytest benchmarks/bench_group.py --benchmark-enable --benchmark-only -q
+
+docs: install  ## the pages of docs/ as a site, build/docs/index.html; a warning is an error
+	$(RUN) -m sphinx -W --keep-going -q -E docs build/docs
 
 clean:
 	rm -rf $(VENV) demo-output build dist

@@ -131,7 +131,8 @@ def _kind(annotation: Any, section: type[Any], name: str) -> str:
     if origin is Literal:
         return ", ".join(f"`{json.dumps(one)}`" for one in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_kind(one, section, name) for one in arguments))
+        words_of = dict.fromkeys(_kind(one, section, name) for one in arguments)
+        return (", " if all(get_origin(one) is Literal for one in arguments) else " or ").join(words_of)
     if origin is tuple:
         length = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
         inner = "pairs of text" if get_origin(arguments[0]) is tuple else _kind(arguments[0], section, name)
