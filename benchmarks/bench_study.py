@@ -1,0 +1,137 @@
+"""The full-size study: 137 simulated runs of 61x73x61 voxels and 240 volumes, from .nii.gz files to the report.
+
+    python benchmarks/bench_study.py [DATASET] [--json FILE]
+
+Without DATASET it is made first, as `rsfc simulate --grid 3 --volumes 240` makes it (3.3 GB). The floor is
+decompressing every image with as many threads as runs are mapped at once; it is timed before and after the stage that
+maps the runs. Time and memory of the whole study are those of a `rsfc run` process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import rsfc_gpu as rg
+from rsfc_gpu.images.nifti import igzip
+from rsfc_gpu.simulate import CohortSettings, simulate_cohort
+from rsfc_gpu.study.config import load_study
+from rsfc_gpu.study.executor import default_jobs
+from rsfc_gpu.study.plan import plan_study
+from rsfc_gpu.study.run import RunOptions, run_study
+
+SETTINGS = CohortSettings(grid_mm=3.0, n_volumes=240)
+TARGET_RATIO = 1.5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", nargs="?", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=options.dataset.parent if options.dataset else None) as folder:
+        started = time.perf_counter()
+        dataset = options.dataset or Path(folder) / "dataset"
+        if options.dataset is None:
+            simulate_cohort(dataset, SETTINGS)
+            print(f"simulated in {time.perf_counter() - started:.0f} s", flush=True)
+        report = measure(dataset, Path(folder))
+    print(json.dumps(report, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0 if report["participant_stage"]["ratio"] <= TARGET_RATIO else 1
+
+
+def measure(dataset: Path, scratch: Path) -> dict[str, Any]:
+    """Floor, participant stage, floor; then the whole study in a process of its own."""
+    study = load_study(None)
+    plan = plan_study(dataset, study)
+    jobs = default_jobs(plan.bytes_each)
+    images = [run.bold for run in plan.dataset.runs]
+    participant_stage(dataset, scratch / "warm", jobs, participants=[plan.dataset.runs[0].participant_id])
+    load = os.getloadavg()[0]
+    floors = [decode_all(images, jobs)]
+    stage, flow = participant_stage(dataset, scratch / "stage", jobs)
+    floors.append(decode_all(images, jobs))
+    whole = whole_study(dataset, scratch / "whole")
+    floor = sum(floors) / len(floors)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"rsfc_gpu": rg.__version__, "python": platform.python_version()},
+        "load_average_before": round(load, 2),
+        "dataset": {
+            "runs": len(images),
+            "compressed_bytes": sum(path.stat().st_size for path in images),
+            "jobs": jobs,
+        },
+        "decode_seconds": [round(seconds, 2) for seconds in floors],
+        "participant_stage": {"seconds": round(stage, 2), "ratio": round(stage / floor, 3), "status": flow},
+        "whole_study": whole,
+    }
+
+
+def decode_all(images: list[Path], jobs: int) -> float:
+    """Seconds to decompress every image and throw the bytes away."""
+
+    def decode(path: Path) -> None:
+        buffer = bytearray(1 << 20)
+        try:
+            with igzip.open(path) as stream:
+                while stream.readinto(buffer):
+                    pass
+        except EOFError:
+            pass  # the damaged file that every simulated cohort has
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(decode, images))
+    return time.perf_counter() - started
+
+
+def participant_stage(
+    dataset: Path, out: Path, jobs: int, participants: list[str] | None = None
+) -> tuple[float, dict[str, int]]:
+    """Seconds to map every run, to files; and how many runs were kept, excluded, failed."""
+    options = RunOptions(level="participant", device="cpu", jobs=jobs, participants=participants)
+    outcome = run_study(dataset, out, load_study(None), options)
+    return outcome.seconds["participants"], {name: outcome.count(name) for name in ("kept", "excluded", "failed")}
+
+
+def whole_study(dataset: Path, out: Path) -> dict[str, Any]:
+    """Wall time, peak memory and stages of `rsfc run`, and the disk that its results take."""
+    command = [sys.executable, "-m", "rsfc_gpu.cli", "run", str(dataset), str(out), "--device", "cpu"]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    text = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if os.waitstatus_to_exitcode(status) not in (0, 4):  # 4: the damaged file
+        raise SystemExit(f"rsfc run failed:\n{text}")
+    stages = {name: int(value) for name, value in re.findall(r"(\w+) (\d+) s", text)}
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    report = (out / "report.html").stat().st_size
+    shutil.rmtree(out)
+    return {
+        "seconds": round(seconds, 1),
+        "stages_seconds": stages,
+        "peak_memory_mb": round(used.ru_maxrss / 1024),
+        "results_mb": round(size / 1e6),
+        "report_mb": round(report / 1e6, 1),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
