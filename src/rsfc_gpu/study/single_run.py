@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,25 +14,30 @@ from numpy.typing import ArrayLike, NDArray
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.bids.confounds import MOTION_COLUMNS, TISSUE_COLUMNS, confound_columns, read_motion, read_table
 from rsfc_gpu.connectivity import SeedMaps, Seeds, correlate_seeds
+from rsfc_gpu.connectivity.maps import SMALLEST_RETAINED
 from rsfc_gpu.denoise import (
     DenoiseSettings,
+    Step,
     TemporalOperator,
     check_motion,
     denoising_operator,
     denoising_steps,
     framewise_displacement,
     kept_volumes,
+    stages_of,
 )
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.images.mask import Mask
-from rsfc_gpu.images.nifti import BoldSource, load_volume
-from rsfc_gpu.images.series import Series, read_series
+from rsfc_gpu.images.nifti import BoldSource
+from rsfc_gpu.images.series import Series
+from rsfc_gpu.study.run_series import header_of, masked_series
 
 if TYPE_CHECKING:
     import pandas as pd
     from nibabel.spatialimages import SpatialImage
 
     from rsfc_gpu.images.nifti import ImageSource
+
+Engine = Literal["operator", "stages"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +46,7 @@ class Run:
 
     Attributes
     ----------
-    bold : 4-D image, a path or a nibabel image.
+    bold : 4-D image, a path or a nibabel image; or a `Series` gathered from one, with `mask` and `tissues` done.
     mask : voxels to map, on the same grid.
     tr_s : repetition time; None takes the header's, with its units.
     motion : (T, 6) in SPM's order, mm and radians, or the path of an rp_*.txt file.
@@ -52,7 +57,7 @@ class Run:
     fwhm_mm : isotropic Gaussian smoothing while reading; 0 for none.
     """
 
-    bold: ImageSource
+    bold: ImageSource | Series
     mask: ImageSource
     tr_s: float | None = None
     motion: str | Path | ArrayLike | None = None
@@ -74,6 +79,8 @@ class Run:
             raise InputError(f"cannot discard {self.discard_volumes!r} volumes: expected a whole number, 0 or more")
         if self.tr_s is not None and not isinstance(self.tr_s, (int, float, np.number)):
             raise InputError(f"repetition time {self.tr_s!r}: expected a number of seconds")
+        if isinstance(self.bold, Series) and (self.discard_volumes or self.fwhm_mm):
+            raise InputError("a series is as it is: discard volumes and smooth while it is read")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +100,8 @@ def seed_maps(
     settings: DenoiseSettings,
     backend: Backend,
     *,
+    engine: Engine = "operator",
+    cache: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> SeedMaps:
     """Correlation and Fisher-z maps of every seed in one run.
@@ -100,14 +109,19 @@ def seed_maps(
     Parameters
     ----------
     seeds : `Seeds`, or a label image on the run's grid.
+    engine : "operator" folds all cleaning into one product; "stages" regresses, filters and scrubs the voxels' own
+        series one after the other. The maps agree to 1e-5; "stages" is slower and is there as a check.
+    cache : file that keeps the masked series of this run, so that the next call with the same images and masks, and
+        whatever settings and seeds, need not decode the image.
     progress : called with the number of volumes read so far.
 
     Raises
     ------
     InputError : grids that differ, a signal that `settings` name and the run lacks, a table whose length is not the
         image's, a damaged file, too few degrees of freedom left, a seed without a usable voxel.
+    ResourceError : the cache cannot be written.
     """
-    return map_run(run, seeds, settings, backend, progress=progress)[0]
+    return map_run(run, seeds, settings, backend, engine=engine, cache=cache, progress=progress)[0]
 
 
 def map_run(
@@ -116,13 +130,22 @@ def map_run(
     settings: DenoiseSettings,
     backend: Backend,
     *,
+    engine: Engine = "operator",
+    cache: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[SeedMaps, Series]:
     """The maps of `seed_maps`, and the series (before cleaning) that they were made from."""
+    if engine not in get_args(Engine):
+        raise InputError(f"unknown engine {engine!r}: expected {' or '.join(get_args(Engine))}")
     if not isinstance(seeds, Seeds):
         seeds = Seeds.from_labels(seeds)
-    series, operator, nuisance = _cleaning(run, settings, backend, progress)
-    r, z, usable, coverage = correlate_seeds(series, seeds, operator.compressor, backend)
+    series, steps, operator, nuisance = _cleaning(run, settings, backend, cache, progress)
+    if engine == "operator":
+        r, z, usable, coverage = correlate_seeds(series, seeds, operator.compressor, backend)
+    else:
+        cleaned = _clean_by_stages(series, steps, backend)
+        centring = np.eye(cleaned.n_volumes) - 1.0 / cleaned.n_volumes
+        r, z, usable, coverage = correlate_seeds(cleaned, seeds, centring, backend)
     maps = SeedMaps(
         r=r,
         z=z,
@@ -145,6 +168,7 @@ def map_run(
             "discard_volumes": run.discard_volumes,
             "fwhm_mm": run.fwhm_mm,
             "space": run.space,
+            "engine": engine,
         },
     )
     return maps, series
@@ -158,7 +182,7 @@ def cleaned_image(run: Run, settings: DenoiseSettings, backend: Backend) -> Spat
     """
     import nibabel
 
-    series, operator, nuisance = _cleaning(run, settings, backend, None)
+    series, _, operator, nuisance = _cleaning(run, settings, backend, None, None)
     cleaned = backend.clean(series.samples, series.centre, operator.compressor, operator.expander)
     cleaned *= np.float32(series.slope)
     if settings.add_mean:
@@ -170,24 +194,34 @@ def cleaned_image(run: Run, settings: DenoiseSettings, backend: Backend) -> Spat
 
 
 def _cleaning(
-    run: Run, settings: DenoiseSettings, backend: Backend, progress: Callable[[int], None] | None
-) -> tuple[Series, TemporalOperator, _Nuisance]:
-    """The series of a run and the operator that cleans them."""
-    bold = BoldSource.open(run.bold)
+    run: Run,
+    settings: DenoiseSettings,
+    backend: Backend,
+    cache: str | Path | None,
+    progress: Callable[[int], None] | None,
+) -> tuple[Series, list[Step], TemporalOperator, _Nuisance]:
+    """The series of a run, the steps that clean them, and the operator that these fold into."""
+    bold = header_of(run)
     nuisance = _read_nuisance(run, bold, settings)
-    mask = Mask.from_array(*load_volume(run.mask))
-    series = read_series(
+    series = masked_series(
+        run,
         bold,
-        mask,
         backend,
-        regions=_tissue_masks(run, settings),
-        discard=run.discard_volumes,
-        fwhm_mm=run.fwhm_mm,
+        tissues=_tissues(run, settings),
+        cache=None if cache is None else Path(cache),
         progress=progress,
     )
     signals = {**nuisance.table_signals, **series.regions}
     steps = denoising_steps(settings, tr_s=nuisance.tr_s, kept=nuisance.kept, motion=nuisance.motion, tissues=signals)
-    return series, denoising_operator(settings, steps, nuisance.kept), nuisance
+    return series, steps, denoising_operator(settings, steps, nuisance.kept), nuisance
+
+
+def _clean_by_stages(series: Series, steps: list[Step], backend: Backend) -> Series:
+    """The cleaned series, (T_kept, V); 0 where nothing but nuisance was in a voxel."""
+    stages = stages_of(steps, series.n_volumes)
+    cleaned, retained = backend.clean_by_stages(series.samples, series.centre, stages)
+    cleaned[:, retained < SMALLEST_RETAINED] = 0.0
+    return dataclasses.replace(series, samples=cleaned, centre=np.zeros(len(series.mask)))
 
 
 def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nuisance:
@@ -238,16 +272,18 @@ def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nu
     return _Nuisance(tr_s, motion, fd_mm, kept, signals)
 
 
-def _tissue_masks(run: Run, settings: DenoiseSettings) -> dict[str, Mask]:
+def _tissues(run: Run, settings: DenoiseSettings) -> tuple[str, ...]:
+    """The tissues whose means are taken from the image."""
     if run.confounds is not None:
-        return {}
-    missing = [tissue for tissue in settings.tissue_signals if tissue not in (run.tissues or {})]
+        return ()
+    there = run.bold.regions if isinstance(run.bold, Series) else (run.tissues or {})
+    missing = [tissue for tissue in settings.tissue_signals if tissue not in there]
     if missing:
         raise InputError(
             f"the settings regress out {', '.join(missing)}, and the run has no such mask: "
             "give the masks, or leave these out of tissue_signals"
         )
-    return {tissue: Mask.from_array(*load_volume((run.tissues or {})[tissue])) for tissue in settings.tissue_signals}
+    return settings.tissue_signals
 
 
 def _check_length(what: str, n_rows: int, bold: BoldSource) -> None:
