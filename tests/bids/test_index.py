@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rsfc_gpu.bids import find_runs, sidecar
+from rsfc_gpu.bids import find_runs, sidecar, slice_timing
 from rsfc_gpu.bids.index import entities_of
 from rsfc_gpu.errors import InputError
 
@@ -77,6 +77,59 @@ def test_a_raw_dataset_with_derivatives(tmp_path):
     fmriprep_run(tmp_path / "derivatives" / "fmriprep", "01")
     found = find_runs(tmp_path, task="rest")
     assert found.images == tmp_path / "derivatives" / "fmriprep" and found.root == tmp_path and len(found.runs) == 1
+
+
+def test_raw_runs_are_found_where_nothing_is_preprocessed(tmp_path):
+    func = tmp_path / "sub-01" / "ses-1" / "func"
+    touch(func, "sub-01_ses-1_task-rest_run-1_bold.nii.gz", "sub-01_ses-1_task-rest_run-2_bold.nii")
+    touch(func, "sub-01_ses-1_task-rest_run-1_sbref.nii.gz", "sub-01_ses-1_task-rest_run-1_bold.json")
+    touch(func, "sub-01_ses-1_task-nback_bold.nii.gz", "sub-01_ses-1_task-rest_desc-preproc_bold.nii.gz")
+    touch(func, "sub-01_ses-1_task-rest_rec-norm_part-mag_bold.nii.gz")
+    touch(func, "sub-01_ses-1_task-rest_rec-norm_part-phase_bold.nii.gz")
+    found = find_runs(tmp_path, task="rest")
+    assert [run.prefix for run in found.runs] == [
+        "sub-01_ses-1_task-rest_rec-norm",
+        "sub-01_ses-1_task-rest_run-1",
+        "sub-01_ses-1_task-rest_run-2",
+    ]
+    for run in found.runs:
+        assert (run.form, run.space, run.missing, run.mask, run.motion) == ("raw", SPACE, (), None, None)
+    assert found.images == tmp_path and found.spaces == {SPACE: 3}
+    with pytest.raises(InputError, match="no raw image of task 'faces'; tasks found: nback, rest"):
+        find_runs(tmp_path, task="faces")
+    with pytest.raises(InputError, match=f"no image in space MNI152NLin2009cAsym, found {SPACE}"):
+        find_runs(tmp_path, task="rest", space="MNI152NLin2009cAsym")
+
+
+def test_preprocessed_runs_come_before_raw_ones_unless_raw_is_asked_for(tmp_path):
+    touch(tmp_path / "sub-01" / "func", "sub-01_task-rest_bold.nii.gz")
+    fmriprep_run(tmp_path / "derivatives" / "fmriprep", "01")
+    fmriprep_run(tmp_path / "derivatives" / "fmriprep", "01", space="MNI152NLin2009cAsym")
+    raw = find_runs(tmp_path, task="rest", raw=True)
+    assert raw.images == tmp_path and [run.form for run in raw.runs] == ["raw"]
+    beside = tmp_path / "beside"
+    touch(beside / "sub-01" / "func", "sub-01_task-rest_bold.nii.gz")
+    fmriprep_run(beside, "02")
+    assert [run.form for run in find_runs(beside, task="rest").runs] == ["fmriprep"]
+    assert [run.participant_id for run in find_runs(beside, task="rest", raw=True).runs] == ["sub-01"]
+
+
+def test_raw_runs_of_several_echoes_are_refused_by_name(tmp_path):
+    names = [f"sub-01_task-rest_echo-{echo}_bold.nii.gz" for echo in (1, 2, 3)]
+    touch(tmp_path / "sub-01" / "func", *names)
+    with pytest.raises(InputError, match=r"sub-01_task-rest_echo-1_bold.nii.gz: raw runs of several echoes .*fMRIPrep"):
+        find_runs(tmp_path, task="rest")
+
+
+def test_slice_timing_is_in_the_order_of_the_file():
+    assert slice_timing({}, "x") is None
+    assert slice_timing({"SliceTiming": [0, 1.0, 0.5]}, "x") == (0.0, 1.0, 0.5)
+    assert slice_timing({"SliceTiming": [0, 1.0, 0.5], "SliceEncodingDirection": "k-"}, "x") == (0.5, 1.0, 0.0)
+    with pytest.raises(InputError, match="x: SliceEncodingDirection is 'j'"):
+        slice_timing({"SliceTiming": [0.0], "SliceEncodingDirection": "j"}, "x")
+    for wrong in ("0, 1", [0.0, None], 3):
+        with pytest.raises(InputError, match="x: SliceTiming is no list of numbers"):
+            slice_timing({"SliceTiming": wrong}, "x")
 
 
 def test_motion_files_beside_images_make_the_other_form(tmp_path):

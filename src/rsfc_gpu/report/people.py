@@ -15,17 +15,19 @@ from rsfc_gpu.report.page import Block, Text
 # What those who stand in a box have come through, and the stages at which they may leave it.
 _STEPS = (
     ("in the dataset", ("enrolment",)),
-    ("with images", ("images", "motion", "denoise", "coverage", "participant")),
+    ("with images", ("images", "realignment", "motion", "normalisation", "denoise", "coverage", "participant")),
 )
 # Reasons are counted by stage: the words of each run name its own numbers.
 _REASONS = {
     "images": "image missing or damaged",
+    "realignment": "realignment failed",
     "motion": "head motion beyond the limit",
+    "normalisation": "normalisation failed",
     "denoise": "too few degrees of freedom",
     "coverage": "seed not covered",
     "participant": "another visit left out",
 }
-_ORDER = ("enrolment", "images", "motion", "denoise", "coverage", "participant")
+_ORDER = ("enrolment", "images", "realignment", "motion", "normalisation", "denoise", "coverage", "participant")
 
 
 def people_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
