@@ -22,13 +22,13 @@ from rsfc_gpu.denoise import DenoiseSettings, TooFewDegreesOfFreedom, framewise_
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import bids_label, replacing
 from rsfc_gpu.images.atlas import read_card
-from rsfc_gpu.images.nifti import BoldSource
 from rsfc_gpu.images.series import Series
 from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.config import Participants, Scan, SeedChoice
 from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.raw_run import PreparedRun, prepare_raw, settings_in_words, slice_times_of
+from rsfc_gpu.study.run_series import header_of
 from rsfc_gpu.study.seed_choice import seeds_on
 from rsfc_gpu.study.single_run import Run, map_run
 
@@ -123,7 +123,7 @@ def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Re
             return _left_out(record, *prepared.left_out), written
         assert prepared.run is not None
         maps, series = map_run(
-            prepared.run, seeds_on(task.seeds, BoldSource.open(prepared.run.bold), files.space), task.denoise, backend
+            prepared.run, seeds_on(task.seeds, header_of(prepared.run), files.space), task.denoise, backend
         )
     except TooFewDegreesOfFreedom as error:
         return _left_out(record, "denoise", "excluded", str(error)), written

@@ -100,7 +100,7 @@ def plan_study(
             f"{seconds:g} s ({run.label})" for seconds, run in sorted(times.items(), key=lambda one: one[0])
         )
         raise InputError(f"{dataset.images}: runs with different repetition times: {listed}")
-    grid: Grid = first if preprocess is None else written_grid(preprocess)
+    grid: Grid = first if preprocess is None else written_grid(preprocess.voxel_mm)
     seeds = seeds_on(study.seeds, grid, dataset.runs[0].space)
     _check_seed_names(study, seeds.names)
     if preprocess is None:

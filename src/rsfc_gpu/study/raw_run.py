@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rsfc_gpu import __version__
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.bids import RunFiles, sidecar, slice_timing
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.images.mask import VoxelGrid
-from rsfc_gpu.images.nifti import BoldSource, save_volume
+from rsfc_gpu.images.mask import Mask, VoxelGrid
+from rsfc_gpu.images.nifti import BoldSource, load_volume, save_volume
+from rsfc_gpu.images.series import read_series
+from rsfc_gpu.images.series_file import StoredSeries, open_series, write_series
 from rsfc_gpu.preprocess import (
     NormalisationError,
     Preprocessed,
@@ -29,13 +32,14 @@ from rsfc_gpu.preprocess import (
 from rsfc_gpu.preprocess.slice_timing import check_slice_times
 from rsfc_gpu.preprocess.template import DEFAULT_TEMPLATE, DEFAULT_TEMPLATE_OFFSET, box_affine, box_shape
 from rsfc_gpu.study.config import Study
-from rsfc_gpu.study.outputs import file_digest, write_json
+from rsfc_gpu.study.outputs import digest_of, file_digest, write_json
 from rsfc_gpu.study.single_run import Run
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
 _BYTES_OF_PROGRAM = 250_000_000
+_TISSUES = {"white_matter": "white_matter", "csf": "csf", "global": "brain"}  # signals, and the masks they come from
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +64,10 @@ class PreparedRun:
     written: tuple[Path, ...] = ()
 
 
-def written_grid(settings: PreprocessSettings) -> VoxelGrid:
+def written_grid(voxel_mm: float) -> VoxelGrid:
     """The grid that raw runs are written on."""
-    n_z, n_y, n_x = box_shape(settings.voxel_mm)
-    return VoxelGrid((n_x, n_y, n_z), box_affine(settings.voxel_mm))
+    n_z, n_y, n_x = box_shape(voxel_mm)
+    return VoxelGrid((n_x, n_y, n_z), box_affine(voxel_mm))
 
 
 def raw_settings(study: Study, template: Path | None = None) -> PreprocessSettings:
@@ -133,65 +137,113 @@ def bytes_needed(bold: BoldSource, settings: PreprocessSettings) -> int:
 
 
 def prepare_raw(
-    files: RunFiles, images: Path, settings: PreprocessSettings, backend: Backend, *, tr_s: float, beside: str
+    files: RunFiles,
+    images: Path,
+    settings: PreprocessSettings,
+    backend: Backend,
+    *,
+    tr_s: float,
+    beside: str,
+    cache: Path | None = None,
 ) -> PreparedRun:
     """A raw run, preprocessed in memory; its normalised mean and what was found are written.
 
     Parameters
     ----------
     beside : start of the paths of what is written, folder and prefix.
+    cache : file to take the series of the preprocessed run from, or to keep it in.
 
     Raises
     ------
-    InputError : slice times missing or impossible, a damaged file.
+    InputError : slice times missing or impossible, a damaged file. ResourceError : a file cannot be written.
     """
     times = slice_times_of(files, images, settings)
     discard = settings.discard_volumes
     mean, failed_mean = Path(f"{beside}desc-mean_bold.nii.gz"), Path(f"{beside}desc-failedmean_bold.nii.gz")
-    try:
-        done = preprocess(files.bold, settings, backend, slice_times_s=times, tr_s=tr_s)
-    except RealignmentError as error:
-        return PreparedRun(error.motion, discard, left_out=("realignment", "failed", str(error)))
-    except NormalisationError as error:
-        picture = error.warp.apply(error.mean, settings.voxel_mm)
-        return PreparedRun(
-            error.motion,
-            discard,
-            left_out=("normalisation", "failed", str(error)),
-            numbers=_numbers(error.warp),
-            written=_write_mean(failed_mean, picture, _facts(files, settings, times, error.warp), stale=mean),
-        )
-    if done.exclusion is not None:
-        return PreparedRun(done.motion, discard, left_out=("motion", "excluded", done.exclusion))
-    assert done.warp is not None and done.normalised_mean is not None
-    facts = _facts(files, settings, times, done.warp)
+    key = "" if cache is None else _key(files, settings, times, tr_s, backend)
+    stored = None if cache is None else open_series(cache, key)
+    if stored is None:
+        try:
+            done = preprocess(files.bold, settings, backend, slice_times_s=times, tr_s=tr_s)
+        except RealignmentError as error:
+            return PreparedRun(error.motion, discard, left_out=("realignment", "failed", str(error)))
+        except NormalisationError as error:
+            facts = _facts(files, settings, times, error.warp)
+            picture = np.asarray(error.warp.apply(error.mean, settings.voxel_mm).dataobj)
+            return PreparedRun(
+                error.motion,
+                discard,
+                left_out=("normalisation", "failed", str(error)),
+                numbers=_numbers(facts),
+                written=_write_mean(failed_mean, picture, facts, stale=mean),
+            )
+        if done.exclusion is not None:
+            return PreparedRun(done.motion, discard, left_out=("motion", "excluded", done.exclusion))
+        stored = _gathered(done, files, settings, times, backend)
+        del done  # the image: four times as large as the series inside the brain
+        if cache is not None:
+            write_series(cache, key, stored.series, arrays=stored.arrays, notes=stored.notes)
+    motion = np.asarray(stored.arrays["motion"], dtype=np.float64)
+    masks = _masks(settings.voxel_mm)
     return PreparedRun(
-        done.motion,
+        motion,
         discard,
-        run=_ready(done, files, settings, tr_s),
-        numbers=_numbers(done.warp),
+        run=Run(
+            bold=stored.series,
+            mask=masks["brain"],
+            tr_s=tr_s,
+            motion=motion,
+            tissues={name: masks[of] for name, of in _TISSUES.items()},
+            space=files.space,
+        ),
+        numbers=_numbers(stored.notes),
         settings={"discard_volumes": discard, "fwhm_mm": settings.fwhm_mm},
-        written=_write_mean(mean, done.normalised_mean, facts, stale=failed_mean),
+        written=_write_mean(mean, stored.arrays["mean"], stored.notes, stale=failed_mean),
     )
 
 
-def _ready(done: Preprocessed, files: RunFiles, settings: PreprocessSettings, tr_s: float) -> Run:
-    assert done.image is not None
-    masks = _masks(settings)
-    tissues = {"white_matter": masks["white_matter"], "csf": masks["csf"], "global": masks["brain"]}
-    return Run(bold=done.image, mask=masks["brain"], tr_s=tr_s, motion=done.motion, tissues=tissues, space=files.space)
+def _gathered(
+    done: Preprocessed,
+    files: RunFiles,
+    settings: PreprocessSettings,
+    times: tuple[float, ...] | None,
+    backend: Backend,
+) -> StoredSeries:
+    """The series of a preprocessed run inside the brain, with all that a study wants to know of it."""
+    assert done.image is not None and done.normalised_mean is not None and done.warp is not None
+    masks = {name: Mask.from_array(*load_volume(image)) for name, image in _masks(settings.voxel_mm).items()}
+    regions = {name: masks[of] for name, of in _TISSUES.items()}
+    series = read_series(BoldSource.open(done.image), masks["brain"], backend, regions=regions)
+    arrays = {"motion": done.motion, "mean": np.asarray(done.normalised_mean.dataobj)}
+    return StoredSeries(series, arrays, _facts(files, settings, times, done.warp))
+
+
+def _key(
+    files: RunFiles, settings: PreprocessSettings, times: tuple[float, ...] | None, tr_s: float, backend: Backend
+) -> str:
+    """The hash of all that the series of a raw run depends on."""
+    return digest_of(
+        {
+            "version": __version__,
+            "file": file_digest(files.bold),
+            "preprocess": settings_in_words(settings),
+            "slice_times_s": times,
+            "tr_s": tr_s,
+            "backend": backend.name,  # they differ in the last digits
+        }
+    )
 
 
 @lru_cache(maxsize=2)
-def _masks(settings: PreprocessSettings) -> dict[str, Nifti1Image]:
+def _masks(voxel_mm: float) -> dict[str, Nifti1Image]:
     import nibabel
 
-    grid = written_grid(settings)
+    grid = written_grid(voxel_mm)
     return tissue_masks(nibabel.Nifti1Image(np.zeros(grid.shape, dtype=np.uint8), grid.affine))
 
 
-def _numbers(warp: Warp) -> dict[str, float]:
-    return {"normalisation_dice": round(float(warp.dice), 4)}
+def _numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"normalisation_dice": facts["NormalisationDice"]}
 
 
 def _facts(
@@ -210,11 +262,11 @@ def _facts(
     }
 
 
-def _write_mean(path: Path, mean: Nifti1Image, facts: Mapping[str, Any], *, stale: Path) -> tuple[Path, Path]:
+def _write_mean(path: Path, mean: NDArray[np.float32], facts: Mapping[str, Any], *, stale: Path) -> tuple[Path, Path]:
     """The image and its sidecar; that of another outcome, from settings before, goes."""
     beside = [Path(str(one).removesuffix(".nii.gz") + ".json") for one in (path, stale)]
     for old in (stale, beside[1]):
         old.unlink(missing_ok=True)
-    save_volume(path, np.asarray(mean.dataobj), mean.affine)
+    save_volume(path, mean, written_grid(facts["Settings"]["voxel_mm"]).affine)
     write_json(beside[0], facts)
     return path, beside[0]
