@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, folder, cpu):
 
 def test_a_series_in_the_place_of_the_image(folder, cpu):
     run, seeds = make_run(folder, fwhm_mm=5.0), folder / "seeds.nii.gz"
-    expected, series = map_run(run, seeds, DPARSF, cpu)
+    expected, series, _ = map_run(run, seeds, DPARSF, cpu)
     again = make_run(folder, bold=series, tissues=None, tr_s=2.0)
     assert_same_bits(rg.seed_maps(again, seeds, DPARSF, cpu), expected)
     with pytest.raises(InputError, match="the run has no such mask"):

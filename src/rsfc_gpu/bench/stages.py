@@ -85,7 +85,7 @@ def _run_stages(folder: Path, size: Size, cpu: Backend) -> Iterator[Stage]:
         cost=Cost(decodes="decode the run"),
         **shared,
     )
-    maps, series = map_run(run, seeds, settings, cpu)
+    maps, series, _ = map_run(run, seeds, settings, cpu)
     compressor = inputs.operator_of(run, series, settings).compressor
     stored, written = series.samples.nbytes, 8.0 * size.n_seeds * size.n_voxels
     yield Stage(

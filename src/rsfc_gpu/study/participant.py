@@ -20,11 +20,11 @@ from rsfc_gpu.bids.confounds import MOTION_COLUMNS, confound_columns, read_motio
 from rsfc_gpu.connectivity import SeedMaps, SeedNotCovered
 from rsfc_gpu.denoise import DenoiseSettings, TooFewDegreesOfFreedom, framewise_displacement
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.files import bids_label, replacing
+from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.atlas import read_card
-from rsfc_gpu.images.series import Series
 from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.report.tables import write_tsv
+from rsfc_gpu.study.carpets import write_carpets
 from rsfc_gpu.study.config import Participants, Scan, SeedChoice
 from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.raw_run import PreparedRun, prepare_raw, settings_in_words, slice_times_of
@@ -33,7 +33,6 @@ from rsfc_gpu.study.seed_choice import seeds_on
 from rsfc_gpu.study.single_run import Run, map_run
 
 log = logging.getLogger(__name__)
-CARPET_VOXELS, CARPET_SCALE = 400, 42.0
 Record = dict[str, Any]
 
 
@@ -122,7 +121,7 @@ def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Re
         if prepared.left_out is not None:
             return _left_out(record, *prepared.left_out), written
         assert prepared.run is not None
-        maps, series = map_run(
+        maps, series, operator = map_run(
             prepared.run, seeds_on(task.seeds, header_of(prepared.run), files.space), task.denoise, backend
         )
     except TooFewDegreesOfFreedom as error:
@@ -134,8 +133,7 @@ def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Re
     record |= _map_numbers(maps)
     maps = dataclasses.replace(maps, settings={**maps.settings, **prepared.settings})
     write_tsv(_motion_table(motion).assign(kept=maps.kept), motion_file)
-    carpet = _write_carpet(folder / f"{prefix}desc-carpet_signals.npy", series)
-    written.append(carpet)
+    written += write_carpets(f"{folder}/{prefix}", series, operator)
     short = [
         name for name, share in zip(maps.names, maps.coverage, strict=True) if share < task.gates.minimum_seed_coverage
     ]
@@ -221,17 +219,6 @@ def _motion_table(motion: NDArray[np.float64]) -> pd.DataFrame:
 
 def _write_motion(path: Path, motion: NDArray[np.float64]) -> Path:
     return write_tsv(_motion_table(motion), path)
-
-
-def _write_carpet(path: Path, series: Series) -> Path:
-    """Evenly spaced voxels of the series before cleaning, in standard deviations times 42, int8."""
-    n_voxels = len(series.mask)
-    at = np.unique(np.linspace(0, n_voxels - 1, min(CARPET_VOXELS, n_voxels)).astype(np.int64))
-    signals = series.samples[:, at].T.astype(np.float64) - series.centre[at, None]
-    signals /= signals.std(axis=1, keepdims=True)
-    with replacing(path) as temporary:
-        np.save(temporary, np.clip(np.rint(CARPET_SCALE * signals), -127, 127).astype(np.int8))
-    return path
 
 
 def _prepared(task: RunTask, backend: Backend, beside: str) -> PreparedRun:

@@ -133,8 +133,8 @@ def map_run(
     engine: Engine = "operator",
     cache: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[SeedMaps, Series]:
-    """The maps of `seed_maps`, and the series (before cleaning) that they were made from."""
+) -> tuple[SeedMaps, Series, TemporalOperator]:
+    """The maps of `seed_maps`, the series (before cleaning) that they were made from, and what cleaned these."""
     if engine not in get_args(Engine):
         raise InputError(f"unknown engine {engine!r}: expected {' or '.join(get_args(Engine))}")
     if not isinstance(seeds, Seeds):
@@ -171,7 +171,7 @@ def map_run(
             "engine": engine,
         },
     )
-    return maps, series
+    return maps, series, operator
 
 
 def cleaned_image(run: Run, settings: DenoiseSettings, backend: Backend) -> SpatialImage:
