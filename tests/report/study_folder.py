@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from rsfc_gpu.bids.confounds import MOTION_COLUMNS
 from rsfc_gpu.report.tables import write_tsv
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -148,7 +149,11 @@ def _runs(folder: Path, flow: pd.DataFrame, rng: np.random.Generator) -> None:
         np.save(func / f"{name}_desc-carpet_signals.npy", rng.integers(-90, 90, (60, N_VOLUMES)).astype(np.int8))
         displacement = rng.gamma(2, 0.1, N_VOLUMES)
         kept = displacement < 0.5
-        motion = pd.DataFrame({"framewise_displacement": displacement, "kept": kept})
+        if number % 2:  # an older version wrote no cleaned carpets
+            cleaned = rng.integers(-90, 90, (60, int(kept.sum()))).astype(np.int8)
+            np.save(func / f"{name}_desc-cleanedcarpet_signals.npy", cleaned)
+        motion = pd.DataFrame(rng.normal(0, 0.02, (N_VOLUMES, 6)).cumsum(axis=0), columns=list(MOTION_COLUMNS))
+        motion = motion.assign(framewise_displacement=displacement, kept=kept)
         write_tsv(motion, func / f"{name}_desc-motion_timeseries.tsv")
 
 

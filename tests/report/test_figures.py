@@ -17,7 +17,7 @@ from rsfc_gpu.report.brain_maps import brain_map, colours, slice_positions, with
 from rsfc_gpu.report.flow_chart import FlowArm, FlowStep, flow_chart
 from rsfc_gpu.report.people import flow_arms
 from rsfc_gpu.report.post_hoc import post_hoc
-from rsfc_gpu.report.quality import by_group, carpet, qc_fc, seed_coverage
+from rsfc_gpu.report.quality import by_group, qc_fc, seed_coverage
 from rsfc_gpu.report.roc_curve import roc_curve
 from rsfc_gpu.report.scatter import line_with_interval, scatter
 from rsfc_gpu.report.style import save_figure
@@ -132,7 +132,6 @@ def figures() -> dict[str, Any]:
         ),
         "coverage": seed_coverage({"LBleft": rng.uniform(0.5, 1, 12), "none": [np.nan] * 12}, minimum=0.5),
         "qc_fc": qc_fc({"LBleft": rng.normal(0, 0.2, 500)}, n=30),
-        "carpet": carpet(np.zeros((5, 20), np.float32), fd_mm=rng.gamma(1, size=20), kept=[True] * 19 + [False]),
     }
 
 

@@ -11,12 +11,21 @@ import pandas as pd
 
 from rsfc_gpu.files import replacing
 from rsfc_gpu.report.page import Picture, Table
-from rsfc_gpu.report.style import save_figure
+from rsfc_gpu.report.repeated import FILE_DPI
+from rsfc_gpu.report.style import PNG_LEVEL, save_figure
 from rsfc_gpu.report.tables import Format, shown_table, write_tsv
 
 FIGURES, TABLES = "figures", "tables"  # folders of the output
-_FILE_DPI = 100
-_PER_RESULT = ("map_", "scatter_", "roc_", "post_hoc_", "carpet_", "clusters_")  # one file per cluster, map or run
+_PER_RESULT = (
+    "map_",
+    "scatter_",
+    "roc_",
+    "post_hoc_",
+    "carpet_",
+    "motion_",
+    "normalised_",
+    "clusters_",
+)  # one file per cluster, map or run
 
 
 class Exhibits:
@@ -37,11 +46,11 @@ class Exhibits:
         )
         return Picture(saved, f"Figure {self._n_pictures}. {caption}", png, svg)
 
-    def file(self, name: str, figure: Any) -> None:
-        """A figure as figures/NAME.png alone, coarser, and not on the page."""
+    def file(self, name: str, image: Any) -> None:
+        """An image of Pillow as figures/NAME.png alone, not on the page."""
         path = self._out_dir / FIGURES / f"{file_name(name)}.png"
         with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=_FILE_DPI, metadata={"Software": None})
+            image.save(temporary, format="png", dpi=(FILE_DPI, FILE_DPI), compress_level=PNG_LEVEL)
         self._written.add(path)
 
     def remove_stale(self) -> None:

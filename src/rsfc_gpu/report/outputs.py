@@ -105,3 +105,17 @@ class Outputs:
         """Files of single runs that end so, by the part of the name before: sub-01_ses-1_task-rest_space-X."""
         found = sorted(self.folder.glob(f"sub-*/**/func/*_{ending}"))
         return {path.name.removesuffix(f"_{ending}"): path for path in found}
+
+    def run_records(self) -> dict[str, Mapping[str, Any]]:
+        """What became of each run, by the same names."""
+        found = self.run_files("desc-run_record.json")
+        return {name: self.json(path.relative_to(self.folder).as_posix()) for name, path in found.items()}
+
+
+def setting(study: Mapping[str, Any], *names: str) -> float | None:
+    """The number that a section of the study file gives one of these names; None where none does."""
+    for section in study.values():
+        for name in names:
+            if isinstance(section, Mapping) and isinstance(section.get(name), int | float):
+                return float(section[name])
+    return None

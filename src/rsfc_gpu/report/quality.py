@@ -1,4 +1,4 @@
-"""Figures of data quality: head motion, degrees of freedom, seed coverage, motion against connectivity, carpets."""
+"""Figures of data quality over runs: head motion, degrees of freedom, seed coverage, motion against connectivity."""
 
 from __future__ import annotations
 
@@ -137,50 +137,4 @@ def qc_fc(correlations: Mapping[str, ArrayLike], *, n: int) -> Any:
     axes.set_xlabel("r of mean framewise displacement with z, voxel by voxel")
     axes.set_ylabel("Density over voxels")
     axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=4, fontsize=6, columnspacing=0.9, handlelength=1.2)
-    return figure
-
-
-@styled
-def carpet(
-    signals: NDArray[np.float32],
-    *,
-    fd_mm: ArrayLike | None = None,
-    fd_threshold_mm: float | None = None,
-    kept: ArrayLike | None = None,
-    title: str = "",
-) -> Any:
-    """A carpet plot: grey levels of many voxels over time, and framewise displacement over it.
-
-    Parameters
-    ----------
-    signals : (voxels, T) series; each is brought to mean 0 and SD 1, and shown from -2 to 2.
-    fd_mm : (T,); kept : (T,) bool, volumes that scrubbing left; the others are marked.
-
-    References
-    ----------
-    Power 2017, NeuroImage 154:150.
-    """
-    n_volumes = signals.shape[1]
-    figure = new_figure(SINGLE_MM, 60)
-    if fd_mm is not None:
-        top = figure.add_axes((0.14, 0.7, 0.84, 0.19))
-        top.plot(np.arange(n_volumes), np.asarray(fd_mm, dtype=np.float64), color=INK, linewidth=0.8)
-        if fd_threshold_mm is not None:
-            top.axhline(fd_threshold_mm, color=VERMILION, linewidth=0.8, linestyle=(0, (4, 2)))
-        lost = np.flatnonzero(~np.asarray(kept, dtype=bool)) if kept is not None else np.empty(0)
-        top.plot(lost, np.zeros(len(lost)), "^", color=VERMILION, markersize=2.5, clip_on=False, linestyle="none")
-        top.set_xlim(-0.5, n_volumes - 0.5)
-        top.set_ylim(bottom=0)
-        top.set_ylabel("FD (mm)")
-        top.tick_params(labelbottom=False)
-    axes = figure.add_axes((0.14, 0.16, 0.84, 0.5 if fd_mm is not None else 0.73))
-    deviation = signals - signals.mean(axis=1, keepdims=True)
-    scale = deviation.std(axis=1, keepdims=True)
-    deviation = np.divide(deviation, scale, out=np.zeros_like(deviation), where=scale > 0)
-    axes.imshow(deviation, cmap="gray", vmin=-2, vmax=2, aspect="auto", interpolation="nearest")
-    axes.set_xlabel("Volume")
-    axes.set_ylabel("Voxels")
-    axes.set_yticks([])
-    if title:
-        figure.text(0.02, 0.985, title, va="top", fontsize=7, fontweight="bold")
     return figure

@@ -1,25 +1,23 @@
-"""The quality of the runs: motion, degrees of freedom, coverage of the seeds, motion against connectivity, carpets."""
+"""The quality of the runs: motion, degrees of freedom, coverage of the seeds, motion against connectivity."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report.exhibits import Exhibits
-from rsfc_gpu.report.outputs import Outputs
+from rsfc_gpu.report.outputs import Outputs, setting
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.people import in_order_of_the_study
-from rsfc_gpu.report.quality import by_group, carpet, qc_fc, seed_coverage
+from rsfc_gpu.report.quality import by_group, qc_fc, seed_coverage
+from rsfc_gpu.report.run_pictures import run_blocks
 from rsfc_gpu.report.tables import fixed
 
-WORST_CARPETS = 10
 _MEASURES = {
     "mean_fd_power_mm": "Mean displacement (mm)",
     "censored_percent": "Volumes scrubbed (%)",
@@ -38,7 +36,7 @@ def quality_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     yield from _measures(runs, outputs.study, exhibits)
     yield from _coverage(runs, outputs.study, exhibits)
     yield from _motion_and_connectivity(outputs, exhibits)
-    yield from _carpets(outputs, exhibits)
+    yield from run_blocks(outputs, exhibits)
 
 
 def _measures(runs: pd.DataFrame, study: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Block]:
@@ -97,59 +95,3 @@ def _motion_and_connectivity(outputs: Outputs, exhibits: Exhibits) -> Iterator[B
         formats = {"median_abs_r": fixed(3), "share_p_below_05": fixed(3)}
         source = outputs.folder / "group/qc_fc.tsv"
         yield exhibits.table("qc_fc", table, title="QC-FC by seed.", headings=headings, formats=formats, source=source)
-
-
-def _carpets(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
-    """Carpet plots of the ten runs that moved most on the page; of the others as files."""
-    signals = outputs.run_files("desc-carpet_signals.npy")
-    motion = outputs.run_files("desc-motion_timeseries.tsv")
-    if not signals:
-        return
-    tables = {name: outputs.table(path.relative_to(outputs.folder).as_posix()) for name, path in motion.items()}
-    mean_fd = {name: _mean_fd(tables.get(name)) for name in signals}
-    threshold = setting(outputs.study, "fd_threshold_mm")
-    order = sorted(signals, key=lambda name: -mean_fd[name])
-    for place, name in enumerate(order):
-        figure = _carpet_figure(signals[name], tables.get(name), threshold, _short(name))
-        if place < WORST_CARPETS:
-            caption = f"Carpet plot of {_short(name)} before cleaning; rank {place + 1} in motion."
-            yield exhibits.picture(f"carpet_{name}", figure, caption)
-        else:
-            exhibits.file(f"carpet_{name}", figure)
-    if len(order) > WORST_CARPETS:
-        yield Text(f"Carpet plots of the other {len(order) - WORST_CARPETS} runs are in figures/carpet_*.png.", "note")
-
-
-def _short(run: str) -> str:
-    """The name of a run without its task and space, which the runs of a study share."""
-    return " ".join(part for part in run.split("_") if not part.startswith(("task-", "space-")))
-
-
-def _mean_fd(table: pd.DataFrame | None) -> float:
-    if table is None or "framewise_displacement" not in table or table.empty:
-        return -1.0
-    return float(table["framewise_displacement"].mean())
-
-
-def _carpet_figure(path: Path, table: pd.DataFrame | None, threshold: float | None, title: str) -> Any:
-    try:
-        signals = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable array ({error})") from error
-    has_motion = table is not None and "framewise_displacement" in table and len(table) == signals.shape[1]
-    return carpet(
-        signals.astype(np.float32),
-        fd_mm=table["framewise_displacement"] if has_motion and table is not None else None,
-        kept=table["kept"].astype(bool) if has_motion and table is not None else None,
-        fd_threshold_mm=threshold,
-        title=title,
-    )
-
-
-def setting(study: Mapping[str, Any], *names: str) -> float | None:
-    """The number that a section of the study file gives one of these names; None where none does."""
-    for section in study.values():
-        for name in names:
-            if isinstance(section, Mapping) and isinstance(section.get(name), int | float):
-                return float(section[name])
-    return None

@@ -19,7 +19,7 @@ from rsfc_gpu.files import replacing
 
 SINGLE_MM, DOUBLE_MM = 89.0, 183.0  # widths of one and of two columns of a journal
 PRINT_DPI = 300
-_PNG_LEVEL = 3  # zlib's: for figures as small as 6, in less than half the time
+PNG_LEVEL = 3  # zlib's: for figures as small as 6, in less than half the time
 _STORED_PX_PER_MM, _SHOWN_PX_PER_MM = 7.0, 5.2  # on the page: finer than shown, for sharp screens
 
 INK, MUTED, RULE, PAPER = "#1a1a1a", "#666666", "#d0d0d0", "#ffffff"
@@ -120,7 +120,7 @@ def save_figure(figure: Any, stem: Path) -> SavedFigure:
     figure.canvas.draw()
     image = drawn_image(figure)
     with replacing(png) as temporary:
-        image.save(temporary, format="png", dpi=(PRINT_DPI, PRINT_DPI), compress_level=_PNG_LEVEL)
+        image.save(temporary, format="png", dpi=(PRINT_DPI, PRINT_DPI), compress_level=PNG_LEVEL)
     with replacing(svg) as temporary:
         figure.savefig(temporary, format="svg", dpi=PRINT_DPI, metadata={"Date": None, "Creator": None})
     return _shown(image, png, svg)
@@ -141,7 +141,7 @@ def _shown(image: Any, png: Path, svg: Path) -> SavedFigure:
     width, height = (round(pixels) for pixels in mm * _STORED_PX_PER_MM)
     screen = BytesIO()
     smaller = image.resize((width, height), Image.Resampling.LANCZOS)
-    smaller.save(screen, format="png", compress_level=_PNG_LEVEL)
+    smaller.save(screen, format="png", compress_level=PNG_LEVEL)
     uri = "data:image/png;base64," + base64.b64encode(screen.getvalue()).decode("ascii")
     shown_width, shown_height = (round(pixels) for pixels in mm * _SHOWN_PX_PER_MM)
     return SavedFigure(png, svg, uri, shown_width, shown_height)
