@@ -14,10 +14,13 @@ import pytest
 import raw_dataset
 from raw_dataset import N_DISCARDED, N_VOLUMES, PARTNER_MM, SEED_MM, STRANGER_MM, add_run, write_participants
 from rsfc_gpu import cli
+from rsfc_gpu.bids import find_runs
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.images.nifti import BoldSource
+from rsfc_gpu.study import raw_run
 from rsfc_gpu.study.config import parse_study
 from rsfc_gpu.study.plan import expected_flow, plan_study
+from rsfc_gpu.study.raw_run import prepare_raw, raw_settings
 from rsfc_gpu.study.run import RunOptions, run_study
 
 STUDY = parse_study(raw_dataset.STUDY, "raw")
@@ -208,3 +211,19 @@ def test_a_template_is_for_raw_runs_and_is_an_image(dataset, tmp_path):
     write_participants(derivative, ["01"])
     with pytest.raises(InputError, match="a template is for raw runs"):
         plan_study(derivative, STUDY, template=given)
+
+
+def test_a_kept_series_stands_for_the_preprocessing(dataset, tmp_path, cpu, monkeypatch):
+    run = find_runs(dataset, task="rest").runs[0]
+    settings = raw_settings(STUDY)
+    cache = tmp_path / "series"
+    first = prepare_raw(run, dataset, settings, cpu, tr_s=2.0, beside=f"{tmp_path}/first_", cache=cache)
+    monkeypatch.setattr(raw_run, "preprocess", lambda *_, **__: pytest.fail("done again"))
+    again = prepare_raw(run, dataset, settings, cpu, tr_s=2.0, beside=f"{tmp_path}/again_", cache=cache)
+    np.testing.assert_array_equal(again.motion, first.motion)
+    np.testing.assert_array_equal(again.run.bold.samples, first.run.bold.samples)
+    assert again.numbers == first.numbers and set(again.run.bold.regions) == {"white_matter", "csf", "global"}
+    assert [path.read_bytes() for path in again.written] == [path.read_bytes() for path in first.written]
+    with pytest.raises(pytest.fail.Exception, match="done again"):
+        changed = settings.replace(stiffness=50.0)
+        prepare_raw(run, dataset, changed, cpu, tr_s=2.0, beside=f"{tmp_path}/third_", cache=cache)
