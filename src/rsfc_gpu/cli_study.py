@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,8 @@ def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="participant: the maps of each run; group: all that follows; default %(default)s",
     )
     run.add_argument("--participant-label", nargs="+", metavar="ID", help="only these participants")
-    run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
-    run.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: as processors and memory allow)")
-    run.add_argument(
-        "--workers", choices=["threads", "processes"], default="threads", help="what the jobs are; default %(default)s"
-    )
-    run.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that hands out the runs, tcp://HOST:8786")
-    run.set_defaults(run=_run)
+    _add_how(run)
+    run.set_defaults(run=_run, refuse=run.error)
 
     check = commands.add_parser(
         "check", help="find every file and build every design, reading no volume", description=_check.__doc__
@@ -65,6 +61,46 @@ def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     init.set_defaults(run=_init)
 
 
+def _add_how(run: argparse.ArgumentParser) -> None:
+    """Options that say where and how the work is done; the numbers of a study hang on `--engine` alone."""
+    run.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
+    run.add_argument(
+        "--max-gpu-memory",
+        type=_gigabytes,
+        metavar="GB",
+        help="of the GPU, per process, in 10^9 bytes (default: nine tenths of what is free)",
+    )
+    run.add_argument(
+        "--engine",
+        choices=["operator", "stages"],
+        default="operator",
+        help="operator: all cleaning as one product; stages: regress, filter and scrub the voxels one after the other, "
+        "slower, as a check; default %(default)s",
+    )
+    run.add_argument(
+        "--cache",
+        action="store_true",
+        help="keep the masked series of each run, so that another analysis of the same runs decodes nothing",
+    )
+    run.add_argument("--work-dir", type=Path, metavar="DIR", help="where --cache keeps them (default OUT_DIR/work)")
+    run.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: as processors and memory allow)")
+    run.add_argument(
+        "--workers",
+        choices=["threads", "processes"],
+        default="threads",
+        help="what the jobs are; of several GPUs each process takes one; default %(default)s",
+    )
+    run.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler that hands out the runs, tcp://HOST:8786")
+
+
+def _gigabytes(text: str) -> int:
+    """Bytes, of a number of 10^9 bytes."""
+    with suppress(ValueError):
+        if 0 < float(text) < 1e6:
+            return int(float(text) * 1e9)
+    raise argparse.ArgumentTypeError(f"expected a positive number of gigabytes, found {text!r}")
+
+
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "bids_dir", type=Path, metavar="BIDS_DIR", help="raw runs, fMRIPrep derivatives, or images in MNI space"
@@ -81,10 +117,17 @@ def _run(arguments: argparse.Namespace) -> int:
     from rsfc_gpu.study.config import load_study
     from rsfc_gpu.study.run import RunOptions, run_study
 
+    if arguments.work_dir is not None and not arguments.cache:
+        arguments.refuse("--work-dir is where --cache keeps series: give --cache too")
+    if arguments.max_gpu_memory is not None and arguments.device == "cpu":
+        arguments.refuse("--max-gpu-memory has no meaning with --device cpu")
     options = RunOptions(
         level=arguments.level,
         participants=arguments.participant_label,
         device=arguments.device,
+        max_gpu_memory_bytes=arguments.max_gpu_memory,
+        engine=arguments.engine,
+        work=(arguments.work_dir or arguments.out_dir / "work") if arguments.cache else None,
         jobs=arguments.jobs,
         workers=arguments.workers,
         scheduler=arguments.scheduler,

@@ -54,6 +54,15 @@ def report() -> dict[str, str]:
     }
 
 
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names each."""
+    import cupy
+
+    count = cupy.cuda.runtime.getDeviceCount()
+    named = [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one.strip()]
+    return (named or [str(n) for n in range(count)])[:count]
+
+
 def device_text() -> str:
     """The current device in words."""
     import cupy

@@ -59,6 +59,7 @@ def run_all(
     jobs: int,
     workers: Workers = "threads",
     scheduler: str | None = None,
+    gpus: Sequence[str] = (),
 ) -> Iterator[Result]:
     """`function` of every task, as they finish. An exception of a task ends the whole; nothing is left running.
 
@@ -66,6 +67,7 @@ def run_all(
     ----------
     function, tasks : for processes and clusters both must pickle.
     jobs : tasks at the same time; of a cluster its workers decide.
+    gpus : of this machine, as CUDA_VISIBLE_DEVICES names them. Each worker process sees one of them, in turn.
     scheduler : address of a Dask scheduler ("tcp://host:8786"). A task whose worker dies is done by another.
 
     Raises
@@ -78,7 +80,9 @@ def run_all(
     pool: Executor
     if workers == "processes" and jobs > 1:
         # Not forked: libraries with threads of their own do not survive it.
-        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_blas_thread)
+        context = get_context("spawn")
+        started = context.Value("i", 0)
+        pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(started, tuple(gpus)))
     else:
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="rsfc")
     with one_blas_thread():
@@ -93,8 +97,15 @@ def run_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_blas_thread() -> None:
+def _start_worker(started: Any, gpus: Sequence[str]) -> None:
+    """In a new worker process: one BLAS thread, and a GPU of its own where there are several."""
     threadpool_limits(limits=1, user_api="blas")
+    with started.get_lock():
+        turn = started.value
+        started.value += 1
+    if gpus:
+        # CUDA looks at this when it is first used, and nothing has used it here yet.
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[turn % len(gpus)]
 
 
 def _on_cluster(function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str) -> Iterator[Result]:

@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsfc_gpu import __version__, group
-from rsfc_gpu.backend import select_backend
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import bids_label
 from rsfc_gpu.group import AbsorbedCovariateWarning, Design, Fit, Stat
@@ -21,6 +20,7 @@ from rsfc_gpu.group.contrast import contrast_weights
 from rsfc_gpu.images.nifti import save_volume
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.config import Contrast, Model
+from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.people import chosen
 
@@ -45,7 +45,7 @@ class ModelTask:
     table: pd.DataFrame
     maps: Sequence[Path]
     out: Path
-    device: str
+    device: DeviceChoice
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +160,7 @@ def process_model(task: ModelTask) -> Record:
         return {**done, "reused": True}
     found: Record = {"model": task.model.name, "seed": task.seed}
     try:
-        backend = select_backend("cuda" if task.device == "cuda" else "cpu")
-        fit = group.fit(list(task.maps), task.design, backend=backend)
+        fit = group.fit(list(task.maps), task.design, backend=task.device.open())
     except InputError as error:
         return {**seal(marker, made_from, [], **found, skipped=str(error)), "reused": False}
     written: list[Path] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rsfc_gpu import __version__
-from rsfc_gpu.backend import Backend, BackendName, select_backend
+from rsfc_gpu.backend import Backend
 from rsfc_gpu.bids import RunFiles
 from rsfc_gpu.bids.confounds import MOTION_COLUMNS, confound_columns, read_motion, read_table
 from rsfc_gpu.connectivity import SeedMaps, SeedNotCovered
@@ -26,11 +25,12 @@ from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.carpets import write_carpets
 from rsfc_gpu.study.config import Participants, Scan, SeedChoice
+from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.raw_run import PreparedRun, prepare_raw, settings_in_words, slice_times_of
 from rsfc_gpu.study.run_series import header_of
 from rsfc_gpu.study.seed_choice import seeds_on
-from rsfc_gpu.study.single_run import Run, map_run
+from rsfc_gpu.study.single_run import Engine, Run, map_run
 
 log = logging.getLogger(__name__)
 Record = dict[str, Any]
@@ -41,7 +41,7 @@ class RunTask:
     """All that is needed to process one run anywhere: it pickles.
 
     `tissues` are masks of white matter and CSF for runs with rp_*.txt; `preprocess` what is done to a raw run, None of
-    others; `threads` CPU threads for voxel work.
+    others; `work` the folder where its series is kept for another analysis, None not to keep it.
     """
 
     files: RunFiles
@@ -53,8 +53,9 @@ class RunTask:
     denoise: DenoiseSettings
     seeds: SeedChoice
     gates: Participants
-    device: BackendName
-    threads: int | None = 1
+    device: DeviceChoice
+    engine: Engine = "operator"
+    work: Path | None = None
     preprocess: PreprocessSettings | None = None
 
 
@@ -109,7 +110,7 @@ def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Re
         return _left_out(base, "images", "failed", f"missing: {', '.join(files.missing)}"), []
     written: list[Path] = []
     try:
-        backend = _backend(task.device, task.threads)
+        backend = task.device.open()
         prepared = _prepared(task, backend, f"{folder}/{prefix}")
         motion = prepared.motion
         record = base | {"n_discarded": prepared.n_discarded} | motion_numbers(motion) | prepared.numbers
@@ -122,7 +123,12 @@ def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Re
             return _left_out(record, *prepared.left_out), written
         assert prepared.run is not None
         maps, series, operator = map_run(
-            prepared.run, seeds_on(task.seeds, header_of(prepared.run), files.space), task.denoise, backend
+            prepared.run,
+            seeds_on(task.seeds, header_of(prepared.run), files.space),
+            task.denoise,
+            backend,
+            engine=task.engine,
+            cache=_series_file(task),
         )
     except TooFewDegreesOfFreedom as error:
         return _left_out(record, "denoise", "excluded", str(error)), written
@@ -225,7 +231,15 @@ def _prepared(task: RunTask, backend: Backend, beside: str) -> PreparedRun:
     """The motion and the images of a run: from its files, or by preprocessing it."""
     files = task.files
     if task.preprocess is not None:
-        return prepare_raw(files, task.images, task.preprocess, backend, tr_s=task.tr_s, beside=beside)
+        return prepare_raw(
+            files,
+            task.images,
+            task.preprocess,
+            backend,
+            tr_s=task.tr_s,
+            beside=beside,
+            cache=_series_file(task),
+        )
     motion, discard = read_run_motion(files, task.scan)
     return PreparedRun(motion, discard, _run(task, discard))
 
@@ -243,13 +257,14 @@ def _run(task: RunTask, discard: int) -> Run:
     if files.confounds is not None:
         return Run(**common, confounds=files.confounds, fwhm_mm=task.scan.fwhm_mm)  # type: ignore[arg-type]
     tissues = {**dict(task.tissues), "global": files.mask}
-    wanted = {name: tissues[name] for name in task.denoise.tissue_signals if name in tissues}
-    return Run(**common, motion=files.motion, tissues=wanted, fwhm_mm=task.scan.normalised_fwhm_mm)  # type: ignore[arg-type]
+    return Run(**common, motion=files.motion, tissues=tissues, fwhm_mm=task.scan.normalised_fwhm_mm)  # type: ignore[arg-type]
 
 
-@cache
-def _backend(device: BackendName, threads: int | None) -> Backend:
-    return select_backend(device, threads=threads)
+def _series_file(task: RunTask) -> Path | None:
+    if task.work is None:
+        return None
+    folder = task.work / task.files.bold.parent.relative_to(task.images)
+    return folder / f"{_prefix(task.files)}desc-masked_bold.series"
 
 
 def _made_from(task: RunTask) -> str:
@@ -267,6 +282,7 @@ def _made_from(task: RunTask) -> str:
             "preprocess": None if raw is None else settings_in_words(raw),
             "slice_times_s": None if raw is None else slice_times_of(files, task.images, raw),
             "denoise": dataclasses.asdict(task.denoise),
+            "engine": task.engine,
             "seeds": task.seeds.model_dump(mode="json"),
             "atlas": read_card(task.seeds.atlas).digest if task.seeds.atlas else None,
             "gates": task.gates.model_dump(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,15 @@ def write_provenance(
     out: Path,
     plan: Plan,
     backend: Backend,
-    command: str,
+    how: Mapping[str, str],
     flow: pd.DataFrame,
     n_reused: int,
     seconds: dict[str, float],
 ) -> None:
-    """provenance.json; the only file, with the logs, that differs between two runs of the same study."""
+    """provenance.json; the only file, with the logs, that differs between two runs of the same study.
+
+    `how` : the command and the engine.
+    """
     card = read_card(plan.study.seeds.atlas) if plan.study.seeds.atlas else None
     runs = flow[flow["bold"].notna()]
     count = runs["status"].value_counts()
@@ -73,7 +76,7 @@ def write_provenance(
         "backend": backend.name,
         "device": backend.device,
         "seed": plan.study.roc.seed,
-        "command": command,
+        **how,
         "study": plan.study.name,
         "study_hash": digest_of(study),
         "input_form": plan.dataset.runs[0].form,

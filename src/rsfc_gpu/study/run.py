@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from rsfc_gpu.backend import Backend, BackendName, select_backend
+from rsfc_gpu.backend import Backend, BackendName
+from rsfc_gpu.backend.cuda import visible_devices
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.clinical_stage import Findings, analyse_where_needed
 from rsfc_gpu.study.clusters import cell_means, check_motion, cluster_values, collect_clusters
 from rsfc_gpu.study.config import Study
+from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.executor import Workers, default_jobs, run_all
 from rsfc_gpu.study.models import BuiltModel, ModelTask, built, process_model
 from rsfc_gpu.study.outputs import prepare
@@ -25,6 +27,7 @@ from rsfc_gpu.study.participant import Record, RunTask, process_run, stored_reco
 from rsfc_gpu.study.plan import Plan, expected_flow, expected_models, plan_study
 from rsfc_gpu.study.provenance import write_description, write_models, write_provenance, write_study
 from rsfc_gpu.study.scans import note_missing_variables, participant_flow, scan_maps, scan_table
+from rsfc_gpu.study.single_run import Engine
 
 log = logging.getLogger(__name__)
 Level = Literal["participant", "group", "all"]
@@ -33,13 +36,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How, not what: where the work is done, and on whom.
+    """How, not what: where and by which way the work is done, and on whom.
 
     Attributes
     ----------
     level : "participant" (maps of each run), "group" (all that follows, from maps that are there) or "all".
     participants : labels; None: everybody.
-    jobs : runs at once; None: as many as processors and memory allow.
+    max_gpu_memory_bytes : of the GPU, per process; None: nine tenths of what is free.
+    engine : as `seed_maps`.
+    work : folder in which the masked series of each run is kept for another analysis; None: none is kept.
+    jobs : runs at once; None: as many as processors and memory allow; of processes on GPUs one for each.
     scheduler : address of a Dask scheduler, instead of this machine.
     template : that raw runs are normalised to; None: the default one.
     command : for the provenance.
@@ -48,6 +54,9 @@ class RunOptions:
     level: Level = "all"
     participants: Collection[str] | None = None
     device: BackendName = "auto"
+    max_gpu_memory_bytes: int | None = None
+    engine: Engine = "operator"
+    work: Path | None = None
     jobs: int | None = None
     workers: Workers = "threads"
     scheduler: str | None = None
@@ -91,10 +100,12 @@ def run_study(
     plan = plan_study(bids, study, options.participants, template=options.template)
     if options.level != "participant":
         expected_models(plan, expected_flow(plan))
-    backend = select_backend(options.device)
+    backend = DeviceChoice(options.device, max_gpu_memory_bytes=options.max_gpu_memory_bytes).open()
     prepare(out, plan.dataset.root)
     with _logged(out):
         write_study(out, study)
+        if options.max_gpu_memory_bytes is not None and backend.name == "cpu":
+            log.info("the limit of GPU memory is not used: the work is done on the CPU")
         write_description(out, plan, backend, options.command)
         with _timed(seconds, "participants"):
             records = _map_runs(plan, out, options, backend, progress)
@@ -117,7 +128,8 @@ def run_study(
             by_name = {one.model.name: one for one in models}
             findings = Findings(study, people, values, by_name, significant, maps, out)
             analyse_where_needed(findings, _jobs(plan, options))
-        write_provenance(out, plan, backend, options.command, flow, _reused(records), seconds)
+        how = {"command": options.command, "engine": options.engine}
+        write_provenance(out, plan, backend, how, flow, _reused(records), seconds)
         report = None
         if options.report:
             with _timed(seconds, "report"):
@@ -127,9 +139,10 @@ def run_study(
 
 def _map_runs(plan: Plan, out: Path, options: RunOptions, backend: Backend, progress: Progress | None) -> list[Record]:
     """The participant stage: maps of every run, or the records of those that are there."""
-    study, jobs = plan.study, _jobs(plan, options)
+    study, (jobs, gpus) = plan.study, _jobs_and_gpus(plan, options, backend)
     # On a cluster each worker has a device of its own; here it was chosen once.
-    device: BackendName = options.device if options.scheduler else ("cuda" if backend.name == "cuda" else "cpu")
+    device = options.device if options.scheduler else _name(backend)
+    threads = 1 if jobs > 1 or options.scheduler else None
     tasks = [
         RunTask(
             files=run,
@@ -141,15 +154,16 @@ def _map_runs(plan: Plan, out: Path, options: RunOptions, backend: Backend, prog
             denoise=study.denoise,
             seeds=study.seeds,
             gates=study.participants,
-            device=device,
-            threads=1 if jobs > 1 or options.scheduler else None,
+            device=DeviceChoice(device, threads, options.max_gpu_memory_bytes),
+            engine=options.engine,
+            work=None if options.work is None else options.work.resolve(),
             preprocess=plan.preprocess,
         )
         for run in plan.dataset.runs
     ]
     if options.level == "group":
         return [stored_record(task) for task in tasks]
-    results = run_all(process_run, tasks, jobs=jobs, workers=options.workers, scheduler=options.scheduler)
+    results = run_all(process_run, tasks, jobs=jobs, workers=options.workers, scheduler=options.scheduler, gpus=gpus)
     return _watched("runs", results, len(tasks), progress)
 
 
@@ -172,7 +186,7 @@ def _fit_models(
             one.table[["participant_id", "session_id", *_variables(one)]].reset_index(drop=True),
             [maps[seed][int(at)] for at in one.table.index],
             out,
-            backend.name,
+            DeviceChoice(_name(backend), max_gpu_memory_bytes=options.max_gpu_memory_bytes),
         )
         for one in models
         if one.design is not None
@@ -209,6 +223,23 @@ def _jobs(plan: Plan, options: RunOptions) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"jobs = {options.jobs}: must be at least 1")
     return options.jobs or default_jobs(plan.bytes_each)
+
+
+def _jobs_and_gpus(plan: Plan, options: RunOptions, backend: Backend) -> tuple[int, list[str]]:
+    """Runs at once in the participant stage, and the GPUs that worker processes share out among them."""
+    jobs = _jobs(plan, options)
+    if backend.name != "cuda" or options.scheduler:
+        return jobs, []
+    gpus = visible_devices()
+    if options.workers == "threads":
+        if len(gpus) > 1:
+            log.info("%d GPUs are there, and threads use one of them: --workers processes uses all", len(gpus))
+        return jobs, []
+    return options.jobs or len(gpus), gpus
+
+
+def _name(backend: Backend) -> BackendName:
+    return "cuda" if backend.name == "cuda" else "cpu"
 
 
 def _reused(records: Sequence[Record]) -> int:

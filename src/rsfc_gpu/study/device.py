@@ -1,0 +1,36 @@
+"""Which device does the voxel work of a task: a choice that pickles, opened once in every process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from rsfc_gpu.backend import Backend, BackendName, select_backend
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A backend by name, with its limits: `threads` of the CPU, None for all; bytes of the GPU, None for most.
+
+    All tasks of a process share what `open` returns, so that the limit holds for all of them together.
+    """
+
+    name: BackendName
+    threads: int | None = None
+    max_gpu_memory_bytes: int | None = None
+
+    def open(self) -> Backend:
+        """The backend.
+
+        Raises
+        ------
+        BackendError : "cuda" was chosen and cannot be used.
+        """
+        if self.name == "cuda":
+            return _opened(self.name, None, self.max_gpu_memory_bytes)
+        return _opened(self.name, self.threads, self.max_gpu_memory_bytes)
+
+
+@cache
+def _opened(name: BackendName, threads: int | None, max_gpu_memory_bytes: int | None) -> Backend:
+    return select_backend(name, threads=threads, max_gpu_memory_bytes=max_gpu_memory_bytes)
