@@ -6,6 +6,7 @@ import pytest
 
 from rsfc_gpu import InputError
 from rsfc_gpu.clinical import (
+    associate,
     cross_validated_auc,
     cross_validated_correlation,
     held_out_scores,
@@ -14,6 +15,7 @@ from rsfc_gpu.clinical import (
 )
 
 OUTCOME = np.arange(39) < 19
+SPLITS = list(stratified_folds(OUTCOME))
 
 
 def test_every_participant_is_held_out_once_per_repeat_in_his_stratum() -> None:
@@ -44,7 +46,7 @@ def test_bookkeeping_against_a_plain_loop() -> None:
             return None
         return features[:, len(calls) % 6]
 
-    found = held_out_scores(OUTCOME, score, seed=3)
+    found = held_out_scores(OUTCOME, score, stratified_folds(OUTCOME, seed=3))
     expected, without = np.zeros((20, 39)), 0
     for call, split in enumerate(stratified_folds(OUTCOME, seed=3), start=1):
         assert (calls[call - 1] == split.training).all()
@@ -76,7 +78,7 @@ def test_selection_from_noise_is_unmasked() -> None:
     for seed in range(12):
         features = np.random.default_rng(seed).normal(size=(39, 300))
         circular.append(roc(OUTCOME, select_best(features, OUTCOME, np.arange(39))).auc)
-        scores = held_out_scores(OUTCOME, lambda training, f=features: select_best(f, OUTCOME, training), repeats=4)
+        scores = held_out_scores(OUTCOME, lambda training, f=features: select_best(f, OUTCOME, training), SPLITS[:20])
         honest.append(cross_validated_auc(scores).mean)
     assert np.mean(circular) > 0.75
     assert 0.4 < np.mean(honest) < 0.6
@@ -85,7 +87,7 @@ def test_selection_from_noise_is_unmasked() -> None:
 def test_a_real_effect_survives() -> None:
     features = np.random.default_rng(0).normal(size=(39, 50))
     features[:, 7] += 2.5 * OUTCOME
-    scores = held_out_scores(OUTCOME, lambda training: select_best(features, OUTCOME, training), repeats=5)
+    scores = held_out_scores(OUTCOME, lambda training: select_best(features, OUTCOME, training), SPLITS[:25])
     assert cross_validated_auc(scores).low > 0.85
     reduction = 30 * OUTCOME + np.random.default_rng(1).normal(30, 8, size=39)
     assert cross_validated_correlation(scores, reduction).mean > 0.5
@@ -95,7 +97,7 @@ def test_a_real_effect_survives() -> None:
 def test_correlation_is_that_of_each_repeat() -> None:
     rng = np.random.default_rng(5)
     features, y = rng.normal(size=(39, 1)), rng.normal(size=39)
-    scores = held_out_scores(OUTCOME, lambda _: features[:, 0], repeats=3)
+    scores = held_out_scores(OUTCOME, lambda _: features[:, 0], SPLITS[:15])
     r = cross_validated_correlation(scores, y)
     assert r.per_repeat == pytest.approx([np.corrcoef(row, y)[0, 1] for row in scores.scores])
     spearman = cross_validated_correlation(scores, y, method="spearman")
@@ -105,8 +107,43 @@ def test_correlation_is_that_of_each_repeat() -> None:
     assert (r.figure, spearman.figure) == ("Pearson r", "Spearman r")
 
 
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_partial_correlation_is_that_of_each_repeat(method) -> None:
+    rng = np.random.default_rng(8)
+    held = pd.DataFrame({"load": rng.normal(size=39), "sex": rng.choice(["F", "M"], 39)})
+    x, y = rng.normal(size=39) + held["load"], pd.Series(np.round(rng.normal(size=39) + 2 * held["load"], 1))
+    x[3], y[5], held.loc[30, "load"] = np.nan, np.nan, np.nan
+    scores = held_out_scores(OUTCOME, lambda _: x, SPLITS[:10])
+    found = cross_validated_correlation(scores, y, held, method=method)
+    each = [associate(pd.Series(row), y, held, method=method) for row in scores.scores]
+    assert found.per_repeat == pytest.approx([one.r for one in each], abs=1e-12)
+    assert found.n == each[0].n == 36 and found.figure == f"partial {method.capitalize()} r"
+    # The covariate made x and y go together; without it little is left.
+    without = cross_validated_correlation(scores, y, method=method)
+    assert without.n == 37 and without.mean > found.mean + 0.3
+
+
+def test_correlations_of_a_selection_from_noise_are_unmasked() -> None:
+    """The feature that differs most between outcomes goes with what defines them only where it was chosen."""
+    circular, honest, partial = [], [], []
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        features, held = rng.normal(size=(39, 300)), rng.normal(size=39)
+        y = 30 * OUTCOME + rng.normal(30, 6, size=39) + 5 * held
+        circular.append(np.corrcoef(select_best(features, OUTCOME, np.arange(39)), y)[0, 1])  # chosen by all
+
+        def score(training: np.ndarray, of: np.ndarray = features) -> np.ndarray:
+            return select_best(of, OUTCOME, training)
+
+        honest.append(cross_validated_correlation(held_out_scores(OUTCOME, score, SPLITS[:20]), y).mean)
+        partial.append(cross_validated_correlation(held_out_scores(OUTCOME, score, SPLITS[:20]), y, held).mean)
+    error = 2.6 * np.std([honest, partial], axis=1, ddof=1) / np.sqrt(15)  # 99 % of the mean of 15
+    assert np.mean(circular) > 0.35
+    assert (np.abs([np.mean(honest), np.mean(partial)]) < error).all() and (error < 0.15).all()
+
+
 def test_nothing_found_is_no_information() -> None:
-    scores = held_out_scores(OUTCOME, lambda _: None)
+    scores = held_out_scores(OUTCOME, lambda _: None, SPLITS)
     assert scores.folds_without == 100
     assert set(cross_validated_auc(scores).per_repeat) == {0.5}
     assert set(cross_validated_correlation(scores, np.arange(39.0)).per_repeat) == {0.0}
@@ -120,11 +157,13 @@ def test_unusable_input_is_named() -> None:
     with pytest.raises(InputError, match="at least 2 folds"):
         list(stratified_folds(OUTCOME, folds=1))
     with pytest.raises(InputError, match="each of 39 participants is needed, found 31"):
-        held_out_scores(OUTCOME, lambda _: np.zeros(31))
-    with pytest.raises(InputError, match="of which 39 are missing"):
-        held_out_scores(OUTCOME, lambda _: np.full(39, np.nan))
-    scores = held_out_scores(OUTCOME, lambda _: np.arange(39.0), repeats=1)
-    with pytest.raises(InputError, match="y is 1 for all"):
+        held_out_scores(OUTCOME, lambda _: np.zeros(31), SPLITS)
+    with pytest.raises(InputError, match="none of the training participants has a score"):
+        held_out_scores(OUTCOME, lambda _: np.full(39, np.nan), SPLITS)
+    scores = held_out_scores(OUTCOME, lambda _: np.arange(39.0), SPLITS[:5])
+    with pytest.raises(InputError, match="y is 1 for all 39"):
         cross_validated_correlation(scores, np.ones(39))
     with pytest.raises(InputError, match="a value of each of 39"):
         cross_validated_correlation(scores, np.arange(38.0))
+    with pytest.raises(InputError, match="at least 4 participants with every value are needed"):
+        cross_validated_correlation(scores, np.where(np.arange(39) < 3, np.arange(39.0), np.nan))

@@ -92,8 +92,8 @@ def test_tests_are_those_of_scipy(made: TableOne, cohort: pd.DataFrame) -> None:
 
 def test_missing_values_are_counted_and_untestable_rows_say_why(made: TableOne) -> None:
     summary = made.summary.set_index(["row", "group"])
-    assert summary.loc[("hamd", "HC"), ["n", "missing"]].tolist() == [0, 45]
-    assert made.printed.set_index("row").loc["hamd", "missing"] == "45"
+    assert summary.loc[("hamd", "HC"), ["n", "missing"]].tolist() == [0, 0]  # the row is not about them
+    assert made.printed.set_index("row").loc["hamd", ["HC (n = 45)", "missing"]].tolist() == ["-", "0"]
     untested = made.tests.set_index(["row", "group_a"]).loc[("hamd", "MDD")]
     assert np.isnan(untested["p"])
     assert "at least 2 in each group" in untested["why_not"]
@@ -106,6 +106,19 @@ def test_partly_missing_group_prints_its_n(cohort: pd.DataFrame) -> None:
     assert printed.loc[0, "responder (n = 19)"].endswith(" [n = 18]")
     assert "[" not in printed.loc[0, "HC (n = 45)"]
     assert printed.loc[0, "missing"] == "1"
+
+
+def test_missing_counts_those_whom_a_row_is_about(cohort: pd.DataFrame) -> None:
+    """Controls have no score; three patients of either response lack theirs, one of them in both patient columns."""
+    responders, others = (cohort.index[cohort.response == name] for name in ("responder", "nonresponder"))
+    cohort = cohort.assign(hamd=cohort.hamd.mask(cohort.index.isin([*responders[:2], others[0]])))
+    made = table_one(cohort, rows=["hamd", "sex"], columns=GROUPS, comparisons=PAIRS)
+    assert made.printed["missing"].tolist() == ["3", "0", ""]  # of sex, once for its two lines
+    counted = made.summary[made.summary.row == "hamd"].set_index("group")["missing"]
+    assert counted.to_dict() == {"MDD": 3, "responder": 2, "nonresponder": 1, "HC": 0}
+    one_known = cohort.assign(hamd=cohort.hamd.where(cohort.index != cohort.index[cohort.group == "HC"][0], 5.0))
+    made = table_one(one_known, rows=["hamd"], columns=GROUPS)
+    assert made.printed["missing"].tolist() == ["47"]  # 44 controls of 45: the row is about them now
 
 
 def test_groups_by_several_values_and_columns(cohort: pd.DataFrame) -> None:

@@ -104,11 +104,11 @@ def associate(
         method = "pearson" if min(p_x, p_y) >= _NORMAL_ALPHA else "spearman"
     if method == "spearman":
         used_x, used_y, held = (stats.rankdata(values, axis=0) for values in (used_x, used_y, held))
-    design = _independent_columns(held)
+    design = independent_columns(held)
     k = design.shape[1] - 1
     if n < 4 + k:
         raise InputError(f"with {k} covariates at least {4 + k} participants with every value are needed, found {n}")
-    r = correlation(_residual(used_x, design, "x"), _residual(used_y, design, "y"))
+    r = correlation(residual(used_x, design, "x"), residual(used_y, design, "y"))
     name = method.capitalize() if covariates is None else f"partial {method.capitalize()}"
     low, high = _interval(r, n - 3 - k, confidence, ranks=method == "spearman")
     p, dof = p_from_r(r, n, covariates=k), n - 2 - k
@@ -188,7 +188,7 @@ def covariate_columns(covariates: ArrayLike | pd.DataFrame | None, like: object)
     return np.column_stack(columns) if columns else np.empty((len(frame), 0))
 
 
-def _independent_columns(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def independent_columns(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, 1 + k) a constant and those columns that the ones before do not give: only they cost a degree of freedom."""
     design = np.ones((len(columns), 1))
     for column in columns.T:
@@ -204,7 +204,7 @@ def _standardised(column: Vector) -> Vector:
     return np.asarray(centred / scale if scale > 0 else centred)
 
 
-def _residual(values: Vector, design: NDArray[np.float64], name: str) -> Vector:
+def residual(values: Vector, design: NDArray[np.float64], name: str) -> Vector:
     centred = values - values.mean()
     residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     if np.linalg.norm(residual) <= _NO_SPREAD * np.linalg.norm(centred):

@@ -34,11 +34,13 @@ class TableOne:
 
     Attributes
     ----------
-    summary : one line per row and group: row, group, n, missing, then mean and sd, or count and percent.
+    summary : one line per row and group: row, group, n, missing, then mean and sd, or count and percent. In a group
+        without any value (n = 0), such as controls for the duration of an illness, nothing counts as missing.
     tests : one line per row and comparison: row, group_a, group_b, test, statistic, df, p, effect_name, effect, n_a,
         n_b, text; where no test was possible p is NaN and `why_not` says why.
-    printed : text, ready for a report or a file. One line per row; a column per group, the participants of these groups
-        with a missing value, and per comparison p and the test with its effect size.
+    printed : text, ready for a report or a file. One line per row; a column per group ("-" where nobody has a value),
+        the participants with a missing value, of the groups in which anybody has one, and per comparison p and the test
+        with its effect size.
     """
 
     summary: pd.DataFrame
@@ -72,7 +74,8 @@ def table_one(
     Continuous rows: independent t test, Student's, or Welch's where Levene's test has p < 0.05, which is how the output
     of SPSS is read. Categorical rows: Pearson's chi-square without continuity correction, or Fisher's exact test where
     an expected count is below 5 (unless several levels have more than two million tables to enumerate: chi-square).
-    Missing values are left out row by row, and counted. The tests are not corrected for their number.
+    Missing values are left out row by row, and counted among those whom the row is about. The tests are not corrected
+    for their number.
 
     Examples
     --------
@@ -108,21 +111,31 @@ def table_one(
             {"row": name, "group_a": a, "group_b": b, **_compare(row, values[groups[a]], values[groups[b]])}
             for a, b in (comparisons if row.test != "none" else ())
         ]
-        missing = {group: int(np.isnan(values[members]).sum()) for group, members in groups.items()}
-        anyone = np.logical_or.reduce(list(groups.values()))
+        lacking = _lacking(values, groups)
+        missing = {group: int(members.sum()) for group, members in lacking.items()}
         summary += [
             {"row": line, "group": group, "missing": missing[group], **cells[group][number]}
             for number, line in enumerate(lines)
             for group in groups
         ]
         tests += compared
-        printed += _printed(cells, missing, int(np.isnan(values[anyone]).sum()), compared)
+        printed += _printed(cells, missing, int(np.logical_or.reduce(list(lacking.values())).sum()), compared)
     heads = {group: f"{group} (n = {int(members.sum())})" for group, members in groups.items()}
+    counts = pd.DataFrame(summary).drop(columns="text", errors="ignore")
     return TableOne(
-        pd.DataFrame(summary).drop(columns="text", errors="ignore"),
-        pd.DataFrame(tests, columns=_TEST_COLUMNS),
+        counts.astype({"count": "Int64"}) if "count" in counts else counts,
+        pd.DataFrame(tests, columns=_TEST_COLUMNS).astype({"n_a": "Int64", "n_b": "Int64"}),
         pd.DataFrame(printed).rename(columns=heads).fillna(""),
     )
+
+
+def _lacking(values: Vector, groups: Mapping[str, Members]) -> dict[str, Members]:
+    """Who has no value, by group: nobody where the whole group has none, since the row is not about them."""
+    unknown = np.isnan(values)
+    return {
+        group: np.zeros_like(unknown) if unknown[members].all() else unknown & members
+        for group, members in groups.items()
+    }
 
 
 def _groups(table: pd.DataFrame, columns: Sequence[str | Column]) -> dict[str, Members]:

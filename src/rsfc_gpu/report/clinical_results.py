@@ -20,7 +20,8 @@ MOST_FIGURES = 12  # of each kind; all results are in the tables
 _CLUSTER = ["model", "contrast", "seed", "direction", "cluster"]
 _CIRCULAR = (
     "Circular: the cluster was selected by the outcome, so the figure is inflated even where there is nothing to find. "
-    "Beside it stands what is left when the cluster is found again without the participants it is tested in."
+    "Beside it stands what is left when the cluster is found again without the participants it is tested in. That is "
+    "still somewhat too large, since the cluster to look for was chosen in everybody."
 )
 _NAMES = {"cluster_name": "Cluster", "model": "Model", "seed": "Seed", "region": "Region", "direction": "Direction"}
 _ASSOCIATION = _NAMES | {
@@ -29,21 +30,26 @@ _ASSOCIATION = _NAMES | {
     "covariates": "Held constant",
     "method": "Method",
     "n": "n",
+    "n_missing": "missing",
     "r": "r",
     "interval": "95 % CI",
     "p": "p",
     "q": "q",
     "circular": "Circular",
     "cv_r_mean": "Cross-validated r",
+    "cv_r_low": "lowest",
+    "cv_r_high": "highest",
     "note": "Note",
 }
 _ROC = _NAMES | {
     "positive": "Detected",
     "n_positive": "n",
     "n_negative": "n others",
+    "n_missing": "missing",
     "auc": "AUC",
     "interval": "95 % CI",
     "p": "p",
+    "q": "q",
     "cutoff": "Cut-off",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
@@ -56,6 +62,7 @@ _ROC = _NAMES | {
 _POST_HOC = _NAMES | {
     "level": "Group",
     "n": "n",
+    "n_missing": "missing",
     "mean_before": "Mean before",
     "sd_before": "SD",
     "mean_after": "Mean after",
@@ -63,12 +70,14 @@ _POST_HOC = _NAMES | {
     "t": "t",
     "df": "df",
     "p": "p",
+    "q": "q",
     "effect": "d_z",
     "note": "Note",
 }
-_TWO = ("r", "ci_low", "ci_high", "t", "effect", "mean_before", "sd_before", "mean_after", "sd_after", "cv_r_mean")
+_CORRELATION = ("r", "ci_low", "ci_high", "cv_r_mean", "cv_r_low", "cv_r_high")
+_CHANGE = ("t", "effect", "mean_before", "sd_before", "mean_after", "sd_after")
 _THREE = ("auc", "cutoff", "sensitivity", "specificity", "cv_auc_mean", "cv_auc_low", "cv_auc_high")
-_FORMATS = {name: fixed(2) for name in _TWO} | {name: fixed(3) for name in _THREE}
+_FORMATS = {name: fixed(2) for name in (*_CORRELATION, *_CHANGE)} | {name: fixed(3) for name in _THREE}
 
 
 def clinical_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
@@ -91,8 +100,7 @@ def _associations(outputs: Outputs, values: pd.DataFrame, people: pd.DataFrame, 
     if table.empty:
         return
     yield Text("Associations of a cluster's mean z with outcomes", "heading")
-    family = f"q: Benjamini-Hochberg over all {len(table)} tests of this table."
-    yield _table("associations", table, _ASSOCIATION, "Associations.", exhibits, outputs, family)
+    yield _table("associations", table, _ASSOCIATION, "Associations.", exhibits, outputs, _family(table))
     drawn = table[table["covariates"].isna() & (table["p"] < 0.05)].sort_values("p", kind="stable")
     yield from _limit_note(len(drawn), "associations with p < .05 and nothing held constant", "smallest p")
     for _, row in drawn.head(MOST_FIGURES).iterrows():
@@ -120,7 +128,7 @@ def _rocs(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     if table.empty:
         return
     yield Text("Telling responders apart", "heading")
-    yield _table("roc", table, _ROC, "Receiver operating characteristic.", exhibits, outputs, "")
+    yield _table("roc", table, _ROC, "Receiver operating characteristic.", exhibits, outputs, _family(table))
     drawn = table.sort_values("auc", ascending=False, kind="stable")
     yield from _limit_note(len(drawn), "ROC curves", "largest area")
     for _, row in drawn.head(MOST_FIGURES).iterrows():
@@ -142,7 +150,10 @@ def _post_hocs(outputs: Outputs, values: pd.DataFrame, exhibits: Exhibits) -> It
     if table.empty:
         return
     yield Text("Change within groups", "heading")
-    note = "Paired t tests, before minus after; not corrected for their number."
+    note = (
+        f"Paired t tests, before minus after. {_family(table)} The clusters were selected in the same scans: the tests "
+        "tell which group changes and which way, and are no independent evidence that it changes."
+    )
     yield _table("post_hoc", table, _POST_HOC, "Post hoc comparisons.", exhibits, outputs, note)
     keys = table[_CLUSTER].drop_duplicates()
     yield from _limit_note(len(keys), "clusters with post hoc comparisons", "first in the table")
@@ -194,6 +205,10 @@ def _table(
     ]
     source = outputs.folder / f"clinical/{name}.tsv"
     return exhibits.table(name, table, title=title, headings=present, formats=_FORMATS, notes=notes, source=source)
+
+
+def _family(table: pd.DataFrame) -> str:
+    return f"q: Benjamini-Hochberg over all {int(table['p'].notna().sum())} tests of this table."
 
 
 def _limit_note(count: int, what: str, which: str) -> Iterator[Block]:

@@ -16,11 +16,12 @@ from rsfc_gpu.backend import Backend, BackendName
 from rsfc_gpu.backend.cuda import visible_devices
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.report.tables import write_tsv
-from rsfc_gpu.study.clinical_stage import Findings, analyse_where_needed
+from rsfc_gpu.study.clinical_stage import analyse_where_needed
 from rsfc_gpu.study.clusters import cell_means, check_motion, cluster_values, collect_clusters
 from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.executor import Workers, default_jobs, run_all
+from rsfc_gpu.study.findings import Findings
 from rsfc_gpu.study.models import BuiltModel, ModelTask, built, process_model
 from rsfc_gpu.study.outputs import prepare
 from rsfc_gpu.study.participant import Record, RunTask, process_run, stored_record
@@ -126,7 +127,7 @@ def run_study(
             significant = clusters[clusters["significant"].astype(bool)]
             people = _analysed_people(plan.people, scans)
             by_name = {one.model.name: one for one in models}
-            findings = Findings(study, people, values, by_name, significant, maps, out)
+            findings = Findings(study, people, scans, values, by_name, significant, maps, out)
             analyse_where_needed(findings, _jobs(plan, options))
         how = {"command": options.command, "engine": options.engine}
         write_provenance(out, plan, backend, how, flow, _reused(records), seconds)
