@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rsfc_gpu.bids.confounds import MOTION_COLUMNS
+from rsfc_gpu.preprocess import tissue_masks
 from rsfc_gpu.report.tables import write_tsv
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -33,6 +34,21 @@ _SETTINGS = {
     "scrub_after": 1,
     "minimum_dof": 20.0,
 }
+_RAW = {
+    "input_form": "raw",
+    "preprocess": {
+        "discard_volumes": 10,
+        "slice_timing": "interleaved",
+        "template": "ICBM152 2009a symmetric tissue maps in EPI contrast",
+        "template_digest": None,
+        "template_offset": "2.3 mm beside SPM's",
+        "stiffness": None,
+        "minimum_dice": 0.9,
+        "voxel_mm": 3.0,
+        "fwhm_mm": 4.0,
+        "single_interpolation": False,
+    },
+}
 _CLUSTERS = {  # model, contrast: test, direction, first voxel, peak
     ("patients-controls", "patients-controls", "LBleft", "positive", 1): ("t", (20, 12, 15), 5.2),
     ("patients-controls", "patients-controls", "LBleft", "negative", 1): ("t", (8, 22, 18), 4.6),
@@ -40,18 +56,23 @@ _CLUSTERS = {  # model, contrast: test, direction, first voxel, peak
 }
 
 
-def write_study(folder: Path, *, with_results: bool = True) -> Path:
-    """Fill `folder`; without results there are no kept runs, models or clinical tables."""
+def write_study(folder: Path, *, with_results: bool = True, is_raw: bool = False) -> Path:
+    """Fill `folder`; without results there are no kept runs, models or clinical tables.
+
+    A study of raw runs has mean images beside its maps, one of which failed; any other was preprocessed by fMRIPrep.
+    """
     rng = np.random.default_rng(7)
     people = _people(rng)
     flow = _flow(people, rng, with_results)
     write_tsv(flow, folder / "participants_flow.tsv")
     _json(folder / "study.json", _study())
     (folder / "study.toml").write_text('name = "amygdala & <ketamine>"\n', encoding="utf-8")
-    _json(folder / "provenance.json", _provenance())
+    _json(folder / "provenance.json", _provenance() | (_RAW if is_raw else {}))
     _json(folder / "dataset_description.json", {"Name": "derivatives", "BIDSVersion": "1.9.0"})
     if with_results:
         _runs(folder, flow, rng)
+        if is_raw:
+            _raw_runs(folder, rng)
         _group(folder, rng)
         _clinical(folder, people, rng)
     return folder
@@ -155,6 +176,22 @@ def _runs(folder: Path, flow: pd.DataFrame, rng: np.random.Generator) -> None:
         motion = pd.DataFrame(rng.normal(0, 0.02, (N_VOLUMES, 6)).cumsum(axis=0), columns=list(MOTION_COLUMNS))
         motion = motion.assign(framewise_displacement=displacement, kept=kept)
         write_tsv(motion, func / f"{name}_desc-motion_timeseries.tsv")
+
+
+def _raw_runs(folder: Path, rng: np.random.Generator) -> None:
+    """What preprocessing leaves beside the maps of every run that _runs has made."""
+    brain = tissue_masks(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE))["brain"]
+    inside = np.asarray(brain.dataobj)
+    motion_files = sorted(folder.glob("sub-*/**/func/*_desc-motion_timeseries.tsv"))
+    for number, path in enumerate(motion_files):
+        is_failed = number == 3
+        mean = np.roll(inside, 5 if is_failed else 0, axis=1) * rng.uniform(400, 900, SHAPE)
+        stem = path.name.removesuffix("_desc-motion_timeseries.tsv")
+        kind = "failedmean" if is_failed else "mean"
+        _image(path.with_name(f"{stem}_desc-{kind}_bold.nii.gz"), mean.astype(np.float32))
+        reason = f"normalisation failed: Dice with the MNI brain is 0.71 {HOSTILE}" if is_failed else None
+        record = {"normalisation_dice": 0.71 if is_failed else 0.97 - 0.002 * number, "reason": reason}
+        _json(path.with_name(f"{stem}_desc-run_record.json"), record)
 
 
 def _group(folder: Path, rng: np.random.Generator) -> None:

@@ -43,8 +43,10 @@ def test_order_and_direction_of_the_axes_do_not_matter(codes: str) -> None:
     volume = Upright.of(np.asarray(turned.dataobj), turned.affine)
     np.testing.assert_allclose(volume.first_mm, RAS[:3, 3])
     np.testing.assert_allclose(volume.step_mm, np.diag(RAS)[:3])
-    assert centre_mm(volume.axial(29.0), volume.extent(0, 1)) == pytest.approx(POINT_MM[:2])
-    assert volume.axial(500.0).size == 0
+    for axis, plane in enumerate(((1, 2), (0, 2), (0, 1))):
+        cut = volume.cut(axis, POINT_MM[axis] + 1.0)  # not a voxel centre
+        assert centre_mm(cut, volume.extent(*plane)) == pytest.approx(POINT_MM[list(plane)])
+    assert volume.cut(2, 500.0).size == 0
 
 
 def test_volume_that_stands_askew_is_straightened() -> None:

@@ -112,8 +112,8 @@ def _slices(axes: Any, volume: Upright, painted: Paint, heights_mm: Sequence[flo
     frames = frames_in_a_row([_BRAIN_MM] * len(heights_mm), _SLICES_AT, _MAP_MM, _SLICE_GAP)
     for number, (z, frame) in enumerate(zip(heights_mm, frames, strict=True)):
         edges = frame.extent(_BRAIN_MM)
-        show(axes, template.axial(z), frame.extent(template.extent(0, 1)), smooth=True)
-        picture = volume.axial(z)
+        show(axes, template.cut(2, z), frame.extent(template.extent(0, 1)), smooth=True)
+        picture = volume.cut(2, z)
         if picture.any():
             show(axes, painted(picture), frame.extent(volume.extent(0, 1)), over=2)
         axes.text((edges[0] + edges[1]) / 2, edges[2] - 0.5, f"z = {unit(z, 0)}", ha="center", va="top", fontsize=7)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from rsfc_gpu.report.preprocessing_text import Cite, raw_run_sentences
+
 _TISSUES = {"white_matter": "white matter", "csf": "cerebrospinal fluid", "global": "the whole brain (global signal)"}
 _POLYNOMIAL = {0: "a constant", 1: "a linear trend", 2: "a linear and a quadratic trend"}
 _KINDS = {
@@ -21,8 +23,6 @@ _VARIANCES = {
     "unequal": "the unequal variances of the groups were",
     "spm": "the unequal variances of the groups and the dependence of a participant's maps were",
 }
-
-Cite = Callable[..., str]  # keys of works -> " [1, 2]"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Facts:
     Attributes
     ----------
     program : name and version; device : what it computed on.
+    preprocess : the settings of the preprocessing, where runs were raw.
     denoise : the settings of the cleaning chain, as the sidecars of the maps hold them.
     gates : words for each reason by which runs were excluded, such as "translation over 2 mm".
     seeds, atlas : names, and the title of the atlas they come from; space : of the images.
@@ -55,7 +56,7 @@ class Facts:
 
     program: str
     device: str | None = None
-    raw_runs: bool = False
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
     discarded: int = 0
     fwhm_mm: float = 0.0
     denoise: Mapping[str, Any] = field(default_factory=dict)
@@ -106,13 +107,8 @@ def _preprocessing(facts: Facts, cite: Cite) -> list[str]:
     text = []
     if facts.discarded:
         text.append(f"The first {facts.discarded} volumes of each run were discarded.")
-    if facts.raw_runs:
-        text.append(
-            "Volumes were corrected for slice timing, realigned by least squares"
-            + cite("realign")
-            + ", and normalised to an EPI template in MNI space by an affine transformation and "
-            "discrete-cosine warps" + cite("normalise") + "."
-        )
+    tissues = tuple(name for name in facts.denoise.get("tissue_signals", ()) if name != "global")
+    text += raw_run_sentences(facts.preprocess, tissues, cite)
     if facts.fwhm_mm:
         text.append(f"Images were smoothed with a Gaussian kernel of {facts.fwhm_mm:g} mm full width at half maximum.")
     return text

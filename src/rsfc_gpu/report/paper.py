@@ -33,11 +33,15 @@ class Frame:
             self.y + self.scale * top,
         )
 
+    def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (n, 2) in the head as points on the paper."""
+        return np.asarray(points * self.scale + np.array([self.x, self.y]))
+
     def path(self, path: Any) -> Any:
         """A Matplotlib path in the head as one on the paper."""
         from matplotlib.path import Path
 
-        return Path(path.vertices * self.scale + [self.x, self.y], path.codes)
+        return Path(self.points(path.vertices), path.codes)
 
 
 def paper_axes(figure: Any) -> Any:

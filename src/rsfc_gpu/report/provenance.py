@@ -23,7 +23,7 @@ def facts_of(outputs: Outputs) -> Facts:
     return Facts(
         program=f"rsfc_gpu {told.get('rsfc_gpu', '')}".strip(),
         device=told.get("device"),
-        raw_runs=told.get("input_form") == "raw",
+        preprocess=told.get("preprocess") or {},
         discarded=int(max(discarded, default=0)),
         fwhm_mm=float(scan.get("normalised_fwhm_mm" if is_normalised else "fwhm_mm", 0.0)),
         denoise=_settings(outputs),

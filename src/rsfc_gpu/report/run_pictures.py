@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from rsfc_gpu.report.repeated import Repeated
 from rsfc_gpu.report.run_plots import CarpetPlot, MotionPlot, RunScales
 
 WORST = 10
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _MOTION = ["trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"]
 
 
@@ -34,8 +36,7 @@ class RunMotion:
     @property
     def title(self) -> str:
         """The run, and why it was left out."""
-        reason = f": {self.record['reason']}" if self.record.get("reason") else ""
-        return short_name(self.name) + reason
+        return titled(self.name, self.record, letters=52)
 
     @cached_property
     def fd_mm(self) -> NDArray[np.float64]:
@@ -149,6 +150,12 @@ def pictures(
 def short_name(run: str) -> str:
     """The name of a run without its task and space, which the runs of a study share."""
     return " ".join(part for part in run.split("_") if not part.startswith(("task-", "space-")))
+
+
+def titled(run: str, record: Mapping[str, Any], *, letters: int) -> str:
+    """The name of a run, and on a second line of so many letters why it was left out."""
+    reason = str(record.get("reason") or "")
+    return short_name(run) + ("\n" + textwrap.shorten(reason, letters, placeholder=ELLIPSIS) if reason else "")
 
 
 def _scales(study: Mapping[str, Any], motion: Sequence[RunMotion], carpets: Sequence[NDArray[np.int8]]) -> RunScales:

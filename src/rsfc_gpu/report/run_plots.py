@@ -39,7 +39,7 @@ class MotionPlot:
 
     @styled
     def __init__(self, scales: RunScales) -> None:
-        self.figure = new_figure(SINGLE_MM, 66)
+        self.figure = new_figure(SINGLE_MM, 70)
         self._title = _title(self.figure)
         self._lines: list[Any] = []
         self._shades: list[Any] = []
@@ -48,12 +48,12 @@ class MotionPlot:
             ("Turn (deg)", scales.rotation_degrees, scales.rotation_gate_degrees, ("pitch", "roll", "yaw")),
         )
         for number, (label, limit, gate, names) in enumerate(panels):
-            axes = self.figure.add_axes((0.16, 0.685 - 0.275 * number, 0.82, 0.215))
+            axes = self.figure.add_axes((0.16, 0.645 - 0.26 * number, 0.82, 0.2))
             self._add(axes, label, scales, names, bottom=-limit, top=limit)
             for height in () if gate is None or gate > limit else (-gate, gate):
                 axes.axhline(height, color=VERMILION, linewidth=0.7, linestyle=_DASHES)
             axes.tick_params(labelbottom=False)
-        axes = self.figure.add_axes((0.16, 0.135, 0.82, 0.215))
+        axes = self.figure.add_axes((0.16, 0.125, 0.82, 0.2))
         self._add(axes, "FD (mm)", scales, ("",), bottom=0.0, top=scales.fd_mm)
         _threshold(axes, scales)
         axes.set_xlabel("Volume")

@@ -11,6 +11,7 @@ import pandas as pd
 from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report.exhibits import Exhibits
+from rsfc_gpu.report.normalisation import normalisation_blocks
 from rsfc_gpu.report.outputs import Outputs, setting
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.people import in_order_of_the_study
@@ -32,10 +33,12 @@ def quality_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     if runs.empty:
         yield Text("No run came as far as its quality could be measured.", "warning")
         return
-    runs = runs.assign(censored_percent=100 * runs["n_censored"].astype(float) / runs["n_volumes"].astype(float))
+    if "n_censored" in runs:
+        runs = runs.assign(censored_percent=100 * runs["n_censored"].astype(float) / runs["n_volumes"].astype(float))
     yield from _measures(runs, outputs.study, exhibits)
     yield from _coverage(runs, outputs.study, exhibits)
     yield from _motion_and_connectivity(outputs, exhibits)
+    yield from normalisation_blocks(outputs, exhibits)
     yield from run_blocks(outputs, exhibits)
 
 

@@ -56,9 +56,11 @@ class Upright:
         high = low + self.step_mm * self.values.shape
         return float(low[across]), float(high[across]), float(low[up]), float(high[up])
 
-    def axial(self, z_mm: float) -> NDArray[Any]:
-        """The slice (Y, X) nearest to a height; empty (0, 0) where the volume does not reach."""
-        at = round((z_mm - self.first_mm[2]) / self.step_mm[2])
-        if not 0 <= at < self.values.shape[2]:
-            return self.values[:0, :0, 0].T
-        return self.values[:, :, at].T
+    def cut(self, axis: int, at_mm: float) -> NDArray[Any]:
+        """The slice across an axis of space (0, 1, 2) nearest to a place on it; empty where the volume does not reach.
+
+        Its rows go along the later of the other two axes, its columns along the earlier.
+        """
+        at = round(float((at_mm - self.first_mm[axis]) / self.step_mm[axis]))
+        slices = np.moveaxis(self.values, axis, 0)
+        return slices[at].T if 0 <= at < len(slices) else slices[0, :0, :0].T
