@@ -133,6 +133,27 @@ def test_the_report_names_every_part() -> None:
     assert "agrees" in found["kernels"]
 
 
+@pytest.mark.parametrize(
+    ("named", "count", "found"),
+    [
+        (None, 3, ["0", "1", "2"]),
+        ("", 2, ["0", "1"]),
+        ("2, 5", 2, ["2", "5"]),
+        ("GPU-8f2,7,1", 2, ["GPU-8f2", "7"]),  # CUDA stops at the first that it does not know
+    ],
+)
+def test_visible_gpus_are_named_as_the_environment_names_them(monkeypatch, named, count, found) -> None:
+    if named is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with pretended_gpu(Device("plain")):
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount = lambda: count
+        assert cuda.visible_devices() == found
+
+
 def test_a_kernel_that_computes_something_else_is_reported() -> None:
     device = Device("plain")
     device.patch = lambda source: source.replace("low = a < b ? a : b", "low = a < b ? b : a").replace(

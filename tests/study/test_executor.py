@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import subprocess
 
 import pytest
 
@@ -47,6 +48,20 @@ def test_a_quota_of_the_control_group_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
     assert free_bytes() == 600000 and default_jobs(240000) == 2
+
+
+#: What a worker process sees, after long enough that every worker gets a task.
+SEEN = "sleep 0.5; echo $PPID GPU $CUDA_VISIBLE_DEVICES"
+
+
+@pytest.mark.slow
+def test_each_worker_process_sees_one_gpu(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    seen = set(run_all(subprocess.getoutput, [SEEN] * 8, jobs=3, workers="processes", gpus=["GPU-a", "3"]))
+    found = dict(line.split(" GPU ") for line in seen)
+    assert sorted(found.values()) in (["3", "GPU-a", "GPU-a"], ["3", "GPU-a"])  # a slow start leaves the third idle
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert next(run_all(subprocess.getoutput, [SEEN], jobs=2, workers="processes")).endswith(" GPU")
 
 
 def test_a_worker_process_that_dies_is_a_clear_error():
