@@ -221,3 +221,20 @@ def test_cluster_probabilities_of_fsl(reference_root: Path) -> None:
         found = -np.log10(field.p_of_clusters(1, 2.3, extent * resels / voxels))
         # Three printed digits, of a probability computed from a smoothness printed with six.
         assert found == pytest.approx(float(minus_log_p), rel=0.005), row
+
+
+@pytest.mark.parametrize(("kind", "dof"), [("F", (1, 2)), ("F", (2, 1)), ("F", (1.5, 1.5)), ("T", (1, 2))])
+def test_too_few_degrees_of_freedom_are_refused(kind, dof):
+    with pytest.raises(InputError, match=rf"^{dof[1]:g} degrees of freedom of error are too few .* in 3 dimensions"):
+        RandomField(kind, dof, BRAIN)
+
+
+def test_fewer_dimensions_need_fewer_degrees_of_freedom():
+    plane = (1.0, 20.5, 80.3, 0.0)
+    height = float(value_at("T", (1, 2), 0.001))
+    one_sided = RandomField("T", (1, 2), plane).expected_clusters(height)
+    both_sides = RandomField("F", (1, 2), plane).expected_clusters(height**2)
+    assert both_sides == pytest.approx(2 * one_sided)  # F is the square of t
+    with pytest.raises(InputError, match="needs at least 2"):
+        RandomField("F", (1, 1), plane)
+    assert RandomField("F", (1, 3), BRAIN).expected_clusters(200.0) > 0

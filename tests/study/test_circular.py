@@ -17,9 +17,10 @@ from rsfc_gpu.images.nifti import save_volume
 from rsfc_gpu.study.circular import SELECTED, CrossValidation, cross_validate
 from rsfc_gpu.study.clusters import KEY
 from rsfc_gpu.study.config import Contrast, Model, parse_study
+from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.findings import Findings
 from rsfc_gpu.study.honest import FoundAgain, Refit, find_again, people_of, training_designs
-from rsfc_gpu.study.models import built, cluster_label_file
+from rsfc_gpu.study.models import ModelTask, built, cluster_label_file, process_model
 from study_dataset import STUDY
 
 SHAPE, N = (10, 10, 10), 24
@@ -222,3 +223,18 @@ def test_participants_without_a_second_scan_are_left_out_of_the_change():
     kept = np.isfinite(expected)
     assert kept.sum() == cells["cv_n"] == 11 and cells["cv_folds_without"] == 1
     assert cells["cv_r_mean"] == pytest.approx(np.corrcoef(expected[kept], np.arange(12.0)[kept])[0, 1])
+
+
+def test_a_model_with_too_few_degrees_of_freedom_is_skipped_with_the_reason(tmp_path):
+    """Five maps and three columns leave two degrees of freedom: a fit, but no field to judge clusters by."""
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(5)]
+    for path in paths:
+        save_volume(path, rng.normal(size=SHAPE).astype(np.float32), np.eye(4))
+    table = pd.DataFrame({"participant_id": list("abcde"), "session_id": "baseline", "load": rng.normal(size=5)})
+    table["response"] = ["responder", "responder", "responder", "nonresponder", "nonresponder"]
+    model = TWO_GROUPS.model_copy(update={"covariates": ("load",)})
+    one = built(model, table)
+    (tmp_path / "group" / "model-groups").mkdir(parents=True)
+    found = process_model(ModelTask(model, one.design, "a", table, paths, tmp_path, DeviceChoice("cpu", 1)))
+    assert found["skipped"].startswith("2 degrees of freedom of error are too few for random field theory")

@@ -31,7 +31,8 @@ def ec_densities(kind: Kind, dof: Dof, height: ArrayLike) -> NDArray[np.float64]
     Parameters
     ----------
     kind : "Z", "T", "F", or "X" (chi-squared).
-    dof : (df1, df2) as in `upper_tail`; may be fractional.
+    dof : (df1, df2) as in `upper_tail`; may be fractional. An F field with df1 + df2 <= d has no density in d
+        dimensions: NaN.
 
     Notes
     -----
@@ -76,6 +77,8 @@ def _f(dof: Dof, u: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     log_tail = -(v + k - 2) / 2 * np.log1p(x) - special.gammaln(v / 2) - special.gammaln(k / 2)
 
     def part(d: int) -> NDArray[np.float64]:
+        if v + k <= d:
+            return np.full(x.shape, np.nan)
         power = special.xlogy((k - d) / 2, x) + special.gammaln((v + k - d) / 2)
         return np.asarray(unit ** (d / 2) * np.exp(power + log_tail))
 
@@ -108,12 +111,28 @@ class RandomField:
     kind, dof : as in `ec_densities`.
     resels : (4,) resel counts of the search volume in 0 to 3 dimensions.
     conjunction : number of independent fields whose minimum is tested; 1 for an ordinary contrast.
+
+    Raises
+    ------
+    InputError : too few degrees of freedom: a T field needs at least as many as dimensions, an F field in total more.
+        With fewer its denominator is 0 somewhere, and the number of its clusters has no expectation (Worsley 1994,
+        Adv. Appl. Probab. 26:13).
     """
 
     kind: Kind
     dof: Dof
     resels: tuple[float, float, float, float]
     conjunction: int = 1
+
+    def __post_init__(self) -> None:
+        df1, df2 = self.dof
+        enough = {"T": df2 >= self.dimensions, "F": df1 + df2 > self.dimensions}
+        if not enough.get(self.kind, True):
+            raise InputError(
+                f"{df2:g} degrees of freedom of error are too few for random field theory in {self.dimensions} "
+                f"dimensions: {self.kind} needs at least {self.dimensions if self.kind == 'T' else _above(self)}. "
+                "Add participants, or leave out covariates."
+            )
 
     @property
     def dimensions(self) -> int:
@@ -198,6 +217,11 @@ class RandomField:
         for _ in range(self.conjunction - 1):  # product of polynomials, cut after the third power
             power = np.stack([sum(power[i] * factor[d - i] for i in range(d + 1)) for d in range(4)])
         return np.asarray(power / scale)
+
+
+def _above(field: RandomField) -> str:
+    """The smallest whole number of error degrees of freedom that an F field can have."""
+    return f"{int(np.floor(field.dimensions - field.dof[0])) + 1}"
 
 
 def _poisson_tail(at_least: int, mean: ArrayLike) -> NDArray[np.float64]:

@@ -161,11 +161,11 @@ def process_model(task: ModelTask) -> Record:
     found: Record = {"model": task.model.name, "seed": task.seed}
     try:
         fit = group.fit(list(task.maps), task.design, backend=task.device.open())
+        written: list[Path] = []
+        for contrast in task.model.contrasts:
+            written += _write_contrast(task.model, contrast, fit, folder, prefix)
     except InputError as error:
         return {**seal(marker, made_from, [], **found, skipped=str(error)), "reused": False}
-    written: list[Path] = []
-    for contrast in task.model.contrasts:
-        written += _write_contrast(task.model, contrast, fit, folder, prefix)
     mask = folder / f"{prefix}desc-group_mask.nii.gz"
     save_volume(mask, fit.mask.astype(np.uint8), fit.affine)
     found |= {
