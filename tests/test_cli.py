@@ -70,6 +70,7 @@ def test_every_option_changes_the_result(folder, tmp_path):
         {"tr": 1.5},
         {"discard": 5},
         {"fwhm": 6},
+        {"engine": "stages"},  # by rounding only
     ):
         name = next(iter(changes))
         sidecar, values = settings_and_map(name, **changes)

@@ -88,6 +88,12 @@ def _add_maps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     maps.add_argument("--allow-space", metavar="NAME", help="use the atlas in this space in spite of its shift")
     maps.add_argument("--preset", choices=["dparsf", "recommended"], default="dparsf", help="default %(default)s")
     maps.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
+    maps.add_argument(
+        "--engine",
+        choices=["operator", "stages"],
+        default="operator",
+        help="stages: regress, filter and scrub one after the other, slower, as a check; default %(default)s",
+    )
     maps.set_defaults(run=_maps)
 
 
@@ -152,7 +158,9 @@ def _maps(arguments: argparse.Namespace) -> None:
         seeds = Seeds.from_atlas(arguments.seeds, like=bold, space=arguments.space, allow_space=arguments.allow_space)
     # disable=None shows the bar on a terminal only.
     with tqdm(total=bold.n_volumes, unit="volume", desc="reading", disable=None, leave=False) as bar:
-        maps = seed_maps(run, seeds, settings, backend, progress=lambda n: bar.update(n - bar.n))
+        maps = seed_maps(
+            run, seeds, settings, backend, engine=arguments.engine, progress=lambda n: bar.update(n - bar.n)
+        )
     maps.save(arguments.out)
     coverage = ", ".join(f"{name} {share:.0%}" for name, share in zip(maps.names, maps.coverage, strict=True))
     print(
