@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rsfc_gpu.backend.rigid import rigid_matrix
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.images.atlas import labels_at, read_card, seed_labels
 from rsfc_gpu.preprocess import Warp, normalise
 from rsfc_gpu.preprocess.normalise import _affine_derivatives, affine_matrix
 from rsfc_gpu.preprocess.template import box_affine, box_shape, brain_mask
@@ -95,6 +96,28 @@ def test_a_known_warp_is_recovered(backend, seed: int) -> None:
         wanted = np.linalg.norm(truth - centre, axis=-1) < 8.0
         reached = np.linalg.norm(anatomy.to_template(warp.source_mm(*BOX_AXES)) - centre, axis=-1) < 8.0
         assert 2 * (wanted & reached).sum() / (wanted.sum() + reached.sum()) > 0.75
+
+
+@pytest.mark.slow
+def test_the_six_amygdala_seeds_come_from_their_own_structures(backend) -> None:
+    """Eight heads, on a 1-mm grid: where the found warp takes a seed's voxels from, against the structure there."""
+    labels, affine, names = seed_labels(read_card("juelich-amygdala"))
+    axes = np.arange(-45.0, 46.0), np.arange(-30.0, 21.0), np.arange(-42.0, 1.0)
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).transpose(2, 1, 0, 3)
+    wanted = labels_at(labels, affine, grid.reshape(-1, 3))
+    dice = []
+    for seed in range(1, 9):
+        anatomy = Anatomy.random(seed)
+        warp = normalise(native(mean_epi(anatomy, backend, seed=seed)), backend=backend)
+        reached = labels_at(labels, affine, anatomy.to_template(warp.source_mm(*axes)).reshape(-1, 3))
+        both = [
+            2 * ((wanted == k) & (reached == k)).sum() / ((wanted == k).sum() + (reached == k).sum()) for k in names
+        ]
+        dice.append(both)
+    median = dict(zip(names.values(), np.median(dice, axis=0), strict=True))
+    for name, value in median.items():
+        assert value > (0.75 if name.startswith("CM") else 0.85), name  # CM has half a cubic centimetre
+    assert np.min(dice) > 0.6
 
 
 def test_it_does_not_matter_how_the_head_lay_in_the_scanner(backend) -> None:
