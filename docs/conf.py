@@ -27,6 +27,7 @@ html_title = f"rsfc_gpu {release}"
 html_static_path = ["static"]
 html_css_files = ["docstrings.css"]
 html_show_sourcelink = False
+highlight_language = "text"
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath"]
