@@ -52,12 +52,12 @@ FROM base AS cuda
 # What the container toolkit hands in: all GPUs, for computing, with nvidia-smi.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-cuda /opt/rsfc /opt/rsfc
-USER rsfc
+USER 1000
 # No GPU while an image is built: this shows that the program starts.
 RUN rsfc devices
 
 # Last, so that a build without --target makes this one.
 FROM base AS cpu
 COPY --from=build /opt/rsfc /opt/rsfc
-USER rsfc
+USER 1000
 RUN rsfc devices
