@@ -184,7 +184,8 @@ def test_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_page_stays_below_its_limit(tmp_path: Path) -> None:
-    large = SavedFigure(tmp_path / "a.png", tmp_path / "a.svg", "data:image/png;base64," + "A" * 1_000_000, 10, 10)
+    uri = "data:image/png;base64," + "A" * 1_000_000
+    large = SavedFigure(tmp_path / "a.png", tmp_path / "a.svg", lambda: uri, 10, 10)
     pictures = tuple(Picture(large, f"Figure {n}", f"figures/{n}.png") for n in range(6))
     viewers = tuple(Interactive(Viewer("<p>" + "x" * 900_000, ("f()",)), f"viewer {n}") for n in range(3))
     page = Page("t", "s", (Section("a", "A", (Text("kept"), *viewers, *pictures)),))

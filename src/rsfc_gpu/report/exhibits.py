@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rsfc_gpu.files import replacing
 from rsfc_gpu.report.page import Picture, Table
 from rsfc_gpu.report.repeated import FILE_DPI
-from rsfc_gpu.report.style import PNG_LEVEL, save_figure
+from rsfc_gpu.report.style import save_figure, write_image
 from rsfc_gpu.report.tables import Format, shown_table, write_tsv
 
 FIGURES, TABLES = "figures", "tables"  # folders of the output
@@ -31,30 +31,30 @@ _PER_RESULT = (
 class Exhibits:
     """Counts the figures and tables of one report, and writes them below the output folder."""
 
-    def __init__(self, out_dir: Path) -> None:
+    def __init__(self, out_dir: Path, background: Executor) -> None:
         self._out_dir = out_dir
+        self._background, self._pending = background, list[Future[None]]()
         self._n_pictures = self._n_tables = 0
         self._written: set[Path] = set()
 
     def picture(self, name: str, figure: Any, caption: str) -> Picture:
         """A figure of Matplotlib as figures/NAME.png and .svg and as a block of the page."""
-        saved = save_figure(figure, self._out_dir / FIGURES / file_name(name))
+        saved = save_figure(figure, self._out_dir / FIGURES / file_name(name), self._background)
         self._written |= {saved.png, saved.svg}
         self._n_pictures += 1
-        png, svg = (
-            path.relative_to(self._out_dir).as_posix() if path.exists() else "" for path in (saved.png, saved.svg)
-        )
+        png, svg = (path.relative_to(self._out_dir).as_posix() for path in (saved.png, saved.svg))
         return Picture(saved, f"Figure {self._n_pictures}. {caption}", png, svg)
 
     def file(self, name: str, image: Any) -> None:
         """An image of Pillow as figures/NAME.png alone, not on the page."""
         path = self._out_dir / FIGURES / f"{file_name(name)}.png"
-        with replacing(path) as temporary:
-            image.save(temporary, format="png", dpi=(FILE_DPI, FILE_DPI), compress_level=PNG_LEVEL)
+        self._pending.append(self._background.submit(write_image, image, path, FILE_DPI))
         self._written.add(path)
 
-    def remove_stale(self) -> None:
-        """Take away the figures and tables of an earlier report whose cluster or run this one no longer has."""
+    def finish(self) -> None:
+        """Wait for the files; take away those of an earlier report whose cluster or run this one no longer has."""
+        for one in self._pending:
+            one.result()
         for folder in (FIGURES, TABLES):
             for path in (self._out_dir / folder).glob("*.*"):
                 if path.name.startswith(_PER_RESULT) and path not in self._written:

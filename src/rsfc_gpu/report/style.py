@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
@@ -19,7 +20,7 @@ from rsfc_gpu.files import replacing
 
 SINGLE_MM, DOUBLE_MM = 89.0, 183.0  # widths of one and of two columns of a journal
 PRINT_DPI = 300
-PNG_LEVEL = 3  # zlib's: for figures as small as 6, in less than half the time
+_PNG_LEVEL = 3  # zlib's: for figures as small as 6, in less than half the time
 _STORED_PX_PER_MM, _SHOWN_PX_PER_MM = 7.0, 5.2  # on the page: finer than shown, for sharp screens
 
 INK, MUTED, RULE, PAPER = "#1a1a1a", "#666666", "#d0d0d0", "#ffffff"
@@ -89,16 +90,21 @@ class SavedFigure:
     Attributes
     ----------
     png, svg : the files for print, 300 dots per inch and vectors.
-    data_uri : a PNG for the screen as a data: address.
+    encoded : gives `data_uri`, once the PNG is written.
     width_px, height_px : how large a page shows it.
     is_half : whether two of them fit side by side.
     """
 
     png: Path
     svg: Path
-    data_uri: str
+    encoded: Callable[[], str]
     width_px: int
     height_px: int
+
+    @property
+    def data_uri(self) -> str:
+        """A PNG for the screen as a data: address."""
+        return self.encoded()
 
     @property
     def is_half(self) -> bool:
@@ -106,24 +112,32 @@ class SavedFigure:
 
 
 @styled
-def save_figure(figure: Any, stem: Path) -> SavedFigure:
+def save_figure(figure: Any, stem: Path, background: Executor | None = None) -> SavedFigure:
     """Write `figure` as stem.png and stem.svg, each whole or not at all.
 
     The bytes depend on the figure alone: no dates.
 
+    Parameters
+    ----------
+    background : threads that compress the PNG, which Matplotlib need not wait for.
+
     Raises
     ------
-    ResourceError : the folder cannot be written or the disk is full.
+    ResourceError : the folder cannot be written or the disk is full; of the PNG when `data_uri` is asked for.
     """
     png, svg = (stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg"))
     figure.set_dpi(PRINT_DPI)
     figure.canvas.draw()
     image = drawn_image(figure)
-    with replacing(png) as temporary:
-        image.save(temporary, format="png", dpi=(PRINT_DPI, PRINT_DPI), compress_level=PNG_LEVEL)
+    if background is None:
+        uri = _write_and_encode(image, png)
+        encoded: Callable[[], str] = lambda: uri  # noqa: E731
+    else:
+        encoded = background.submit(_write_and_encode, image, png).result
     with replacing(svg) as temporary:
         figure.savefig(temporary, format="svg", dpi=PRINT_DPI, metadata={"Date": None, "Creator": None})
-    return _shown(image, png, svg)
+    width, height = (round(float(pixels)) for pixels in _size_mm(image) * _SHOWN_PX_PER_MM)
+    return SavedFigure(png, svg, encoded, width, height)
 
 
 def drawn_image(figure: Any) -> Any:
@@ -133,18 +147,26 @@ def drawn_image(figure: Any) -> Any:
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
 
 
-def _shown(image: Any, png: Path, svg: Path) -> SavedFigure:
-    """The figure for a page: in fewer pixels than for print, so that the page stays small."""
+def write_image(image: Any, png: Path, dpi: int) -> None:
+    """Write an image of Pillow, whole or not at all."""
+    with replacing(png) as temporary:
+        image.save(temporary, format="png", dpi=(dpi, dpi), compress_level=_PNG_LEVEL)
+
+
+def _write_and_encode(image: Any, png: Path) -> str:
+    """The address of a figure for a page: in fewer pixels than for print, so that the page stays small."""
     from PIL import Image
 
-    mm = np.array(image.size) * 25.4 / PRINT_DPI
-    width, height = (round(pixels) for pixels in mm * _STORED_PX_PER_MM)
+    write_image(image, png, PRINT_DPI)
+    width, height = (round(float(pixels)) for pixels in _size_mm(image) * _STORED_PX_PER_MM)
     screen = BytesIO()
     smaller = image.resize((width, height), Image.Resampling.LANCZOS)
-    smaller.save(screen, format="png", compress_level=PNG_LEVEL)
-    uri = "data:image/png;base64," + base64.b64encode(screen.getvalue()).decode("ascii")
-    shown_width, shown_height = (round(pixels) for pixels in mm * _SHOWN_PX_PER_MM)
-    return SavedFigure(png, svg, uri, shown_width, shown_height)
+    smaller.save(screen, format="png", compress_level=_PNG_LEVEL)
+    return "data:image/png;base64," + base64.b64encode(screen.getvalue()).decode("ascii")
+
+
+def _size_mm(image: Any) -> Any:
+    return np.array(image.size) * 25.4 / PRINT_DPI
 
 
 def unit(value: float, decimals: int = 2) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rsfc_gpu.files import write_text
@@ -15,6 +16,8 @@ from rsfc_gpu.report.people import people_blocks
 from rsfc_gpu.report.planted import planted_blocks
 from rsfc_gpu.report.provenance import failure_blocks, methods_blocks, provenance_blocks
 from rsfc_gpu.report.run_quality import quality_blocks
+
+_THREADS = 2  # for compressing images; Matplotlib itself draws in one thread
 
 
 def write_report(out_dir: str | Path) -> Path:
@@ -29,7 +32,11 @@ def write_report(out_dir: str | Path) -> Path:
     ResourceError : the folder cannot be written or the disk is full.
     """
     outputs = Outputs.open(Path(out_dir))
-    exhibits = Exhibits(outputs.folder)
+    with ThreadPoolExecutor(_THREADS) as background:
+        return _written(outputs, Exhibits(outputs.folder, background))
+
+
+def _written(outputs: Outputs, exhibits: Exhibits) -> Path:
     parts: tuple[tuple[str, str, Iterable[Block]], ...] = (
         ("participants", "Participants", people_blocks(outputs, exhibits)),
         ("quality", "Quality of the data", quality_blocks(outputs, exhibits)),
@@ -44,7 +51,7 @@ def write_report(out_dir: str | Path) -> Path:
     page = Page(_title(outputs), _subtitle(outputs), tuple(section for section in drawn if section.blocks))
     path = outputs.folder / "report.html"
     write_text(path, render(page))
-    exhibits.remove_stale()
+    exhibits.finish()
     return path
 
 
