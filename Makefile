@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: install demo test check check-all check-gpu bench-gpu bench docs clean
+.PHONY: install demo test check check-all check-gpu bench-gpu bench figures docs clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -45,6 +45,9 @@ bench-gpu:  ## every stage on the GPU beside the CPU: benchmarks/results/DATE-DE
 bench: install  ## one run and group inference, beside their floors
 	$(RUN) benchmarks/bench_run.py
 	$(RUN) -m pytest benchmarks/bench_group.py --benchmark-enable --benchmark-only -q
+
+figures: install  ## docs/figures and the tables made from benchmarks/results
+	$(RUN) benchmarks/figures.py
 
 docs: install  ## the pages of docs/ as a site, build/docs/index.html; a warning is an error
 	$(RUN) -m sphinx -W --keep-going -q -E docs build/docs

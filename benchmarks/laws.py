@@ -18,12 +18,13 @@ GPU = {"name": "H200", "bytes_s": 4.8e12, "flops_s": 67e12, "reached": 0.6, "upl
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted exponent with its 95 % interval, and the cost at size 1 that goes with it."""
+    """A fitted exponent with its 95 % interval, the cost at size 1, and the exponent of the two largest sizes alone."""
 
     exponent: float
     low: float
     high: float
     coefficient: float
+    last_exponent: float
 
     def at(self, size: float) -> float:
         return self.coefficient * size**self.exponent
@@ -36,10 +37,14 @@ def fit_law(sizes: list[float], costs: list[float]) -> Law:
     """The law through three or more points; the interval is Student's, from how far the points are off the line."""
     if len(sizes) < 3:
         raise ValueError(f"a law needs three points, there are {len(sizes)}")
-    line = stats.linregress(np.log(sizes), np.log(costs))
-    half = float(stats.t.ppf(0.975, len(sizes) - 2) * line.stderr)
-    slope = float(line.slope)
-    return Law(slope, slope - half, slope + half, math.exp(line.intercept))
+    x, y = np.log(sizes) - np.log(sizes).mean(), np.log(costs)
+    slope = float(x @ y / (x @ x))
+    residual = y - y.mean() - slope * x
+    error = math.sqrt(float(residual @ residual / (x @ x)) / (len(sizes) - 2))
+    half = float(stats.t.ppf(0.975, len(sizes) - 2)) * error
+    coefficient = math.exp(float(y.mean() - slope * np.log(sizes).mean()))
+    last = math.log(costs[-1] / costs[-2]) / math.log(sizes[-1] / sizes[-2])
+    return Law(slope, slope - half, slope + half, coefficient, last)
 
 
 def fit_line(sizes: list[float], costs: list[float]) -> tuple[float, float]:

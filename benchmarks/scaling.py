@@ -62,7 +62,7 @@ class Plan:
 
 
 FULL = Plan(
-    rounds=5,
+    rounds=7,
     base=Size(n_volumes=120, n_voxels=20_000),
     volumes=(120, 240, 480, 960),
     voxels=(10_000, 20_000, 40_000, 80_000),

@@ -7,3 +7,4 @@ from pathlib import Path
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
+sys.path.append(str(Path(__file__).parent))
