@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # Two images of the command `rsfc`:
 #
-#   docker build --target cpu  -t rsfc-gpu:cpu  .     about 1 GB
+#   docker build --target cpu  -t rsfc-gpu:cpu  .     about 1.1 GB
 #   docker build --target cuda -t rsfc-gpu:cuda .     several GB: CuPy brings its own CUDA 12 toolkit by pip
 #
 #   docker run --rm --user "$(id -u):$(id -g)" -v BIDS_DIR:/data:ro -v OUT_DIR:/out rsfc-gpu:cpu run /data /out
