@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 import rsfc_gpu  # noqa: E402  the line above makes a plain checkout enough
+from rsfc_gpu.cli import main as rsfc  # noqa: E402
 
 project = "rsfc_gpu"
 author = "The rsfc_gpu developers"
@@ -62,6 +67,19 @@ def math_as_mathml(block):
     return visit, None
 
 
+class CommandHelp(SphinxDirective):
+    """What `rsfc COMMAND --help` prints."""
+
+    required_arguments = 1
+
+    def run(self):
+        os.environ["COLUMNS"] = "92"
+        with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
+            rsfc([self.arguments[0], "--help"])
+        return [nodes.literal_block(printed.getvalue(), printed.getvalue(), language="text")]
+
+
 def setup(app):
+    app.add_directive("command-help", CommandHelp)
     app.add_html_math_renderer("mathml", inline_renderers=math_as_mathml(False), block_renderers=math_as_mathml(True))
     app.connect("autodoc-process-docstring", describe_below_the_name, priority=1)  # before numpydoc
