@@ -219,6 +219,13 @@ def _print_plan(plan: Plan) -> None:
     print(
         f"dataset   {plan.dataset.images}: {len(plan.dataset.runs)} runs ({run.form}), {run.space}, TR {plan.tr_s:g} s"
     )
+    if plan.preprocess is not None:
+        done = plan.preprocess
+        print(
+            f"raw runs  {done.discard_volumes} volumes discarded, slice timing: {done.slice_timing}, template: "
+            f"{done.template or 'the default one'}, {done.voxel_mm:g} mm voxels, smoothed {done.fwhm_mm:g} mm; "
+            "their motion is known once they are realigned"
+        )
     print(f"people    {len(plan.people)} in participants.tsv")
     print(f"seeds     {', '.join(plan.seeds)}")
 

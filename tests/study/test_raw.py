@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import raw_dataset
+import rsfc_gpu as rg
 from raw_dataset import N_DISCARDED, N_VOLUMES, PARTNER_MM, SEED_MM, STRANGER_MM, add_run, write_participants
 from rsfc_gpu import cli
 from rsfc_gpu.bids import find_runs
@@ -19,8 +20,8 @@ from rsfc_gpu.errors import InputError
 from rsfc_gpu.images.nifti import BoldSource
 from rsfc_gpu.study import raw_run
 from rsfc_gpu.study.config import parse_study
-from rsfc_gpu.study.plan import expected_flow, plan_study
-from rsfc_gpu.study.raw_run import prepare_raw, raw_settings
+from rsfc_gpu.study.plan import expected_flow, expected_models, plan_study
+from rsfc_gpu.study.raw_run import prepare_raw, raw_settings, settings_in_words
 from rsfc_gpu.study.run import RunOptions, run_study
 
 STUDY = parse_study(raw_dataset.STUDY, "raw")
@@ -61,6 +62,8 @@ def test_a_raw_run_becomes_maps_in_template_space(out):
     assert (found["status"], found["stage"], found["n_discarded"]) == ("kept", "analysed", N_DISCARDED)
     assert found["n_volumes"] == N_VOLUMES - N_DISCARDED
     assert found["normalisation_dice"] > 0.95
+    # Of one drifting translation both measures are the same steps; of noise they differ by their definitions.
+    assert 0.2 < found["mean_fd_jenkinson_mm"] / found["mean_fd_power_mm"] < 1.0
     # The head drifted 0.1 mm; what was discarded is not part of it.
     assert found["max_translation_mm"] == pytest.approx(0.1, abs=0.06)
     z = out / f"{PREFIX.format('01')}seed-hand_stat-z_statmap.nii.gz"
@@ -101,6 +104,18 @@ def test_a_failed_normalisation_is_a_row_with_a_reason_and_a_picture(out):
     picture = nibabel.load(out / f"{PREFIX.format('03')}desc-failedmean_bold.nii.gz")
     assert picture.shape == (31, 37, 31) and np.asarray(picture.dataobj).max() > 100
     assert not list(out.rglob("sub-03*statmap*")) and not list(out.rglob("sub-03*desc-mean_bold*"))
+
+
+def test_the_displacement_of_jenkinson_is_that_of_the_native_grid(dataset, out, cpu):
+    motion = pd.read_csv(out / f"{PREFIX.format('01')}desc-motion_timeseries.tsv", sep="\t").to_numpy()[:, :6]
+    native = nibabel.load(dataset / "sub-01" / "func" / "sub-01_task-rest_bold.nii.gz")
+    expected = rg.denoise.framewise_displacement(motion, "jenkinson", native.affine, native.shape)
+    assert record(out, "01")["mean_fd_jenkinson_mm"] == pytest.approx(expected.mean(), abs=1e-5)
+    run = find_runs(dataset, task="rest").runs[0]
+    prepared = prepare_raw(run, dataset, raw_settings(STUDY), cpu, tr_s=2.0, beside=f"{out.parent}/other_")
+    seeds = rg.Seeds.from_spheres([SEED_MM], 10, like=prepared.run.mask)
+    settings = STUDY.denoise.replace(fd_kind="jenkinson")
+    np.testing.assert_allclose(rg.seed_maps(prepared.run, seeds, settings, cpu).fd_mm, expected, atol=1e-5)
 
 
 def test_a_failed_realignment_names_its_volumes(tmp_path, cpu):
@@ -211,6 +226,23 @@ def test_a_template_is_for_raw_runs_and_is_an_image(dataset, tmp_path):
     write_participants(derivative, ["01"])
     with pytest.raises(InputError, match="a template is for raw runs"):
         plan_study(derivative, STUDY, template=given)
+    model = '[[models]]\nname = "m"\nkind = "one_sample"\ncovariates = ["mean_fd_jenkinson_mm"]\n'
+    model += 'contrasts = [{ name = "c", weights = "mean" }]\n'
+    moved = parse_study(raw_dataset.STUDY + model, "raw")
+    expected_models(found := plan_study(dataset, moved), expected_flow(found))
+    with pytest.raises(InputError, match="mean_fd_jenkinson_mm needs the native images"):
+        plan_study(derivative, moved)
+
+
+def test_another_template_is_another_preprocessing(tmp_path):
+    path = tmp_path / "template.nii"
+    words = []
+    for value in (1.0, 2.0):
+        nibabel.Nifti1Image(np.full((4, 4, 4), value, dtype=np.float32), np.eye(4)).to_filename(path)
+        words.append(settings_in_words(raw_settings(STUDY, path)))
+    assert words[0]["template"] == "template.nii" and words[0]["template_offset"] is None
+    assert words[0]["template_digest"] != words[1]["template_digest"]
+    assert (words[0]["stiffness"], settings_in_words(raw_settings(STUDY))["stiffness"]) == (2.0, 30.0)
 
 
 def test_a_kept_series_stands_for_the_preprocessing(dataset, tmp_path, cpu, monkeypatch):

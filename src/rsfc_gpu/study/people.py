@@ -14,7 +14,8 @@ from rsfc_gpu.study.config import Model, Participants, Study
 if TYPE_CHECKING:
     import pandas as pd
 
-SCAN_COLUMNS = ("mean_fd_power_mm",)  # known only once the runs are processed
+# Known only once the runs are processed; the second of raw runs only, whose own geometry is at hand.
+SCAN_COLUMNS = "mean_fd_power_mm", "mean_fd_jenkinson_mm"
 
 
 def read_people(dataset: Dataset, study: Study) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.models import BuiltModel, build_design, scans_of
 from rsfc_gpu.study.participant import Record, motion_gate, motion_numbers, read_run_motion
-from rsfc_gpu.study.people import read_people
+from rsfc_gpu.study.people import SCAN_COLUMNS, read_people
 from rsfc_gpu.study.raw_run import bytes_needed, check_raw, raw_settings, written_grid
 from rsfc_gpu.study.scans import participant_flow, scan_table
 from rsfc_gpu.study.seed_choice import seeds_on
@@ -66,6 +66,7 @@ def plan_study(
     scan = study.scan
     dataset = find_runs(bids, task=scan.task, space=scan.space, participants=participants, raw=scan.raw)
     people = read_people(dataset, study)
+    _check_scan_columns(dataset, study)
     _check_tissues(dataset, study)
     preprocess = _preprocess(dataset, study, template)
     times: dict[float, RunFiles] = {}
@@ -126,6 +127,7 @@ def expected_flow(plan: Plan) -> pd.DataFrame:
                 records.append(record | {"stage": "analysed", "status": "kept", "reason": None})
                 continue
             motion, discard = read_run_motion(run, plan.study.scan)
+            _check_lengths(run, len(motion) + discard)
         except InputError as error:
             records.append(record | {"stage": "images", "status": "failed", "reason": str(error)})
             continue
@@ -135,6 +137,14 @@ def expected_flow(plan: Plan) -> pd.DataFrame:
         gate = {"stage": "motion", "status": "excluded"} if reason else {"stage": "analysed", "status": "kept"}
         records.append(record | gate | {"reason": reason})
     return participant_flow(records, plan.people, plan.study)
+
+
+def _check_lengths(run: RunFiles, n_rows: int) -> None:
+    volumes = BoldSource.open(run.bold).n_volumes
+    if n_rows != volumes:
+        source = run.confounds or run.motion
+        assert source is not None
+        raise InputError(f"{source.name} has {n_rows} rows, the image has {volumes} volumes. Was the run trimmed?")
 
 
 def expected_models(plan: Plan, flow: pd.DataFrame) -> list[BuiltModel]:
@@ -147,7 +157,8 @@ def expected_models(plan: Plan, flow: pd.DataFrame) -> list[BuiltModel]:
     scans = scan_table(flow, plan.people)
     if plan.preprocess is not None:
         # Nobody knows the motion of raw runs before realignment; numbers without a pattern let the designs be built.
-        scans = scans.assign(mean_fd_power_mm=np.random.default_rng(0).uniform(0.05, 0.1, len(scans)))
+        any_mm = np.random.default_rng(0).uniform(0.05, 0.1, (2, len(scans)))
+        scans = scans.assign(**dict(zip(SCAN_COLUMNS, any_mm, strict=True)))
     tables = [(model, scans_of(model, scans)) for model in plan.study.models]
     return [BuiltModel(model, table, build_design(model, table)) for model, table in tables]
 
@@ -173,6 +184,16 @@ def _check_tissues(dataset: Dataset, study: Study) -> None:
         raise InputError(
             f"{dataset.images}: the denoising regresses out {', '.join(missing)} and there is no mask: expected "
             f"tpl-{space}/tpl-{space}_label-WM_mask.nii.gz and label-CSF, or other tissue_signals"
+        )
+
+
+def _check_scan_columns(dataset: Dataset, study: Study) -> None:
+    name = "mean_fd_jenkinson_mm"
+    columns = [*(column for model in study.models for column in (*model.covariates, *model.regressors))]
+    columns += [*study.associations.partial, *(row.column for row in study.report.rows)]
+    if name in columns and dataset.runs[0].form != "raw":
+        raise InputError(
+            f"{dataset.images}: {name} needs the native images, and these are normalised already; use mean_fd_power_mm"
         )
 
 

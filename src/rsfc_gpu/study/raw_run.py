@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rsfc_gpu import __version__
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.bids import RunFiles, sidecar, slice_timing
+from rsfc_gpu.denoise import framewise_displacement
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.images.mask import Mask, VoxelGrid
 from rsfc_gpu.images.nifti import BoldSource, load_volume, save_volume
@@ -29,6 +30,7 @@ from rsfc_gpu.preprocess import (
     preprocess,
     tissue_masks,
 )
+from rsfc_gpu.preprocess.normalise import STIFFNESS_DEFAULT, STIFFNESS_GIVEN
 from rsfc_gpu.preprocess.slice_timing import check_slice_times
 from rsfc_gpu.preprocess.template import DEFAULT_TEMPLATE, DEFAULT_TEMPLATE_OFFSET, box_affine, box_shape
 from rsfc_gpu.study.config import Study
@@ -38,7 +40,7 @@ from rsfc_gpu.study.single_run import Run
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
-_BYTES_OF_PROGRAM = 250_000_000
+_BYTES_OF_PROGRAM = 350_000_000
 _TISSUES = {"white_matter": "white_matter", "csf": "csf", "global": "brain"}  # signals, and the masks they come from
 
 
@@ -92,6 +94,7 @@ def settings_in_words(settings: PreprocessSettings) -> dict[str, Any]:
     given = None if settings.template is None else Path(settings.template)
     return {
         **dataclasses.asdict(settings),
+        "stiffness": settings.stiffness or (STIFFNESS_GIVEN if given else STIFFNESS_DEFAULT),
         "template": given.name if given else DEFAULT_TEMPLATE,
         "template_digest": file_digest(given) if given else None,
         "template_offset": None if given else DEFAULT_TEMPLATE_OFFSET,
@@ -158,7 +161,8 @@ def prepare_raw(
     InputError : slice times missing or impossible, a damaged file. ResourceError : a file cannot be written.
     """
     times = slice_times_of(files, images, settings)
-    discard = settings.discard_volumes
+    discard, native = settings.discard_volumes, BoldSource.open(files.bold)
+    masks = _masks(settings.voxel_mm)  # made before the run takes memory
     mean, failed_mean = Path(f"{beside}desc-mean_bold.nii.gz"), Path(f"{beside}desc-failedmean_bold.nii.gz")
     key = "" if cache is None else _key(files, settings, times, tr_s, backend)
     stored = None if cache is None else open_series(cache, key)
@@ -184,7 +188,7 @@ def prepare_raw(
         if cache is not None:
             write_series(cache, key, stored.series, arrays=stored.arrays, notes=stored.notes)
     motion = np.asarray(stored.arrays["motion"], dtype=np.float64)
-    masks = _masks(settings.voxel_mm)
+    fd_mm = framewise_displacement(motion, "jenkinson", native.affine, native.shape)
     return PreparedRun(
         motion,
         discard,
@@ -195,8 +199,9 @@ def prepare_raw(
             motion=motion,
             tissues={name: masks[of] for name, of in _TISSUES.items()},
             space=files.space,
+            motion_grid=native,
         ),
-        numbers=_numbers(stored.notes),
+        numbers={"mean_fd_jenkinson_mm": round(float(fd_mm.mean()), 6), **_numbers(stored.notes)},
         settings={"discard_volumes": discard, "fwhm_mm": settings.fwhm_mm},
         written=_write_mean(mean, stored.arrays["mean"], stored.notes, stale=failed_mean),
     )

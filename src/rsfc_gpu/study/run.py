@@ -25,6 +25,7 @@ from rsfc_gpu.study.findings import Findings
 from rsfc_gpu.study.models import BuiltModel, ModelTask, built, process_model
 from rsfc_gpu.study.outputs import prepare
 from rsfc_gpu.study.participant import Record, RunTask, process_run, stored_record
+from rsfc_gpu.study.people import SCAN_COLUMNS
 from rsfc_gpu.study.plan import Plan, expected_flow, expected_models, plan_study
 from rsfc_gpu.study.provenance import write_description, write_models, write_provenance, write_study
 from rsfc_gpu.study.scans import note_missing_variables, participant_flow, scan_maps, scan_table
@@ -64,6 +65,10 @@ class RunOptions:
     template: Path | None = None
     command: str = ""
     report: bool = True
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise InputError(f"jobs = {self.jobs}: must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,14 +220,13 @@ def _watched(stage: str, results: Any, total: int, progress: Progress | None) ->
 
 def _analysed_people(people: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
     """The participants with an analysed scan, with the mean displacement of their first one."""
-    fd = scans.drop_duplicates("participant_id").set_index("participant_id")["mean_fd_power_mm"]
-    inside = people[people["participant_id"].isin(fd.index)].reset_index(drop=True)
-    return inside.assign(mean_fd_power_mm=inside["participant_id"].map(fd), analysed=True)
+    first = scans.drop_duplicates("participant_id").set_index("participant_id")
+    inside = people[people["participant_id"].isin(first.index)].reset_index(drop=True)
+    measures = {name: inside["participant_id"].map(first[name]) for name in SCAN_COLUMNS if name in first}
+    return inside.assign(**measures, analysed=True)
 
 
 def _jobs(plan: Plan, options: RunOptions) -> int:
-    if options.jobs is not None and options.jobs < 1:
-        raise InputError(f"jobs = {options.jobs}: must be at least 1")
     return options.jobs or default_jobs(plan.bytes_each)
 
 

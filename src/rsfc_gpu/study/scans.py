@@ -54,7 +54,7 @@ def participant_flow(records: Sequence[Record], people: pd.DataFrame, study: Stu
     flow = pd.concat([flow, rows], ignore_index=True) if len(rows) else flow
     flow["group"] = flow["participant_id"].map(people.set_index("participant_id")[choice.group])
     flow = flow.sort_values(["participant_id", "session_id", "run"], kind="stable", ignore_index=True)
-    of_raw_runs = [name for name in ("normalisation_dice",) if name in flow.columns]
+    of_raw_runs = [name for name in ("mean_fd_jenkinson_mm", "normalisation_dice") if name in flow.columns]
     return flow[[*FLOW_COLUMNS, *of_raw_runs, *coverage, "bold"]]
 
 
@@ -71,16 +71,14 @@ def _leave_out_whole_participants(flow: pd.DataFrame) -> None:
 
 
 def scan_table(flow: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
-    """One row per analysed visit: participant_id, session_id, mean_fd_power_mm, dof, and the participant's columns."""
+    """One row per analysed visit: its ids, mean displacements and dof, and the participant's columns."""
     kept = flow[flow["status"] == "kept"]
+    how = {"mean_fd_power_mm": "mean", "mean_fd_jenkinson_mm": "mean", "dof": "sum", "n_usable_voxels": "min"}
+    columns = [name for name in how if name in kept.columns]
     visits = (
         kept.groupby(["participant_id", "session_id"], as_index=False, sort=True)
-        .agg(
-            mean_fd_power_mm=("mean_fd_power_mm", "mean"),
-            dof=("dof", "sum"),
-            n_usable_voxels=("n_usable_voxels", "min"),
-        )
-        .astype({"mean_fd_power_mm": "float64", "dof": "float64", "n_usable_voxels": "float64"})
+        .agg({name: how[name] for name in columns})
+        .astype(dict.fromkeys(columns, "float64"))
     )
     return visits.merge(people, on="participant_id", how="left", validate="many_to_one")
 

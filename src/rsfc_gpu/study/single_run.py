@@ -27,6 +27,7 @@ from rsfc_gpu.denoise import (
     stages_of,
 )
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.images.mask import Grid
 from rsfc_gpu.images.nifti import BoldSource
 from rsfc_gpu.images.series import Series
 from rsfc_gpu.study.run_series import header_of, masked_series
@@ -53,6 +54,7 @@ class Run:
     tissues : masks by name, "white_matter", "csf", "global", on the same grid.
     confounds : an fMRIPrep table (path or DataFrame) instead of `motion` and `tissues`.
     space : of the images, as TemplateFlow spells it; None where it is native.
+    motion_grid : of the image that `motion` was estimated on, where that is not `bold`; Jenkinson's displacement asks.
     discard_volumes : first volumes to leave out; motion and confounds cover them and are cut with them.
     fwhm_mm : isotropic Gaussian smoothing while reading; 0 for none.
     """
@@ -64,6 +66,7 @@ class Run:
     tissues: Mapping[str, ImageSource] | None = None
     confounds: str | Path | pd.DataFrame | None = None
     space: str | None = None
+    motion_grid: Grid | None = None
     discard_volumes: int = 0
     fwhm_mm: float = 0.0
 
@@ -260,13 +263,14 @@ def _read_nuisance(run: Run, bold: BoldSource, settings: DenoiseSettings) -> _Nu
     n_volumes = bold.n_volumes - run.discard_volumes
     kept = np.ones(max(n_volumes, 0), dtype=bool)
     if motion is not None:
-        if settings.fd_kind == "jenkinson" and run.space is not None:
+        grid: Grid = run.motion_grid or bold
+        if settings.fd_kind == "jenkinson" and run.space is not None and run.motion_grid is None:
             raise InputError(
                 f"{bold.name} is in {run.space}: the Jenkinson displacement needs the native image's geometry; "
                 "use fd_kind power"
             )
         if fd_mm is None:
-            fd_mm = framewise_displacement(motion, settings.fd_kind, bold.affine, bold.shape)
+            fd_mm = framewise_displacement(motion, settings.fd_kind, grid.affine, grid.shape)
         if settings.scrub != "none":
             kept = kept_volumes(fd_mm, settings.fd_threshold_mm, settings.scrub_before, settings.scrub_after)
     return _Nuisance(tr_s, motion, fd_mm, kept, signals)
