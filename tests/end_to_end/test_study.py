@@ -11,7 +11,8 @@ import pytest
 
 from rsfc_gpu.cli import main
 from rsfc_gpu.report.tables import read_tsv
-from rsfc_gpu.study.config import load_study, parse_study
+from rsfc_gpu.study.clinical_stage import _table_one
+from rsfc_gpu.study.config import Report, load_study, parse_study
 from rsfc_gpu.study.run import RunOptions, run_study
 from study_dataset import ALPHA, BETA, STUDY, voxels, write_dataset, write_run
 
@@ -224,6 +225,11 @@ WRONG_STUDIES = {
     "unknown space": ('task = "rest"', 'space = "MNI152NLin2009cAsym"', "MNI152NLin6Asym"),
     "wrong repetition time": ('task = "rest"', "tr_s = 3.0", "repetition time 2 s"),
     "unknown contrast": ('"MDD - HC"', '"MDD - Controls"', "Controls"),
+    "text as continuous": (', kind = "categorical", level = "F"', "", "column 'sex' is text (such as 'M')"),
+    "level of a row": ('level = "F"', 'level = "female"', "nobody has sex = 'female' (report.rows); there are M, F"),
+    "level of a column": ('where = { group = "HC" }', 'where = { group = "CON" }', "nobody has group = 'CON'"),
+    "unknown comparison": ('comparisons = [["MDD", "HC"]]', 'comparisons = [["MDD", "CON"]]', "names 'CON'"),
+    "unknown response": ("folds = 3", 'folds = 3\npositive = "respond"', "roc.positive = 'respond'"),
 }
 
 
@@ -260,6 +266,34 @@ def _bad_number(root):
     path.write_text(path.read_text().replace("\t24\n", "\t24,5\n", 1))
 
 
+def _score_of_a_stranger(root):
+    path = root / "phenotype" / "hamd17.tsv"
+    path.write_text(path.read_text().replace("sub-P00", "sub-Q00"))
+
+
+def _score_of_zero(root):
+    path = root / "phenotype" / "hamd17.tsv"
+    path.write_text(path.read_text().replace("\t24\n", "\t0\n", 1))
+
+
+def _not_utf8(root):
+    path = root / "participants.tsv"
+    path.write_bytes(path.read_bytes().replace(b"n/a", b"M\xfcller", 1))
+
+
+def _no_participants(root):
+    (root / "participants.tsv").unlink()
+
+
+def _broken_sidecar(root):
+    next(root.rglob("*_bold.json")).write_text("{")
+
+
+def _no_images(root):
+    for folder in root.glob("sub-*"):
+        shutil.rmtree(folder)
+
+
 def _other_grid(root):
     import nibabel
 
@@ -278,6 +312,12 @@ def _other_grid(root):
         (_twice, "two rows for sub-P01"),
         (_bad_number, "'24,5' is not a number; write decimal points"),
         (_other_grid, "another grid"),
+        (_score_of_a_stranger, "hamd17: scores of sub-Q00, with no row in participants.tsv"),
+        (_score_of_zero, "hamd17: sub-P00 has 0 at baseline"),
+        (_not_utf8, "not UTF-8"),
+        (_no_participants, "participants.tsv: no such file"),
+        (_broken_sidecar, "not a readable JSON object"),
+        (_no_images, "no folder sub-*"),
     ],
 )
 def test_a_wrong_dataset_is_refused_in_one_line(dataset, tmp_path, capsys, spoil, hint):
@@ -288,6 +328,58 @@ def test_a_wrong_dataset_is_refused_in_one_line(dataset, tmp_path, capsys, spoil
     assert main(["check", str(changed), "--study", str(study)]) == 3
     printed = capsys.readouterr()
     assert hint in printed.err and printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["check", "{empty}"], "no folder sub-*"),
+        (["check", "{file}"], "no such folder"),
+        (["run", "{bids}", "{bids}"], "must not be the dataset"),
+        (["run", "{bids}", "{bids}/sub-P00"], "not the output of a study"),
+        (["run", "{bids}", "{out}", "--jobs", "-1"], "jobs = -1: must be at least 1"),
+        (["run", "{bids}", "{out}", "--participant-label", "P00", "P99"], "no participant sub-P99"),
+        (["run", "{bids}", "{out}", "--participant-label", "P00", "P01"], "no level 'HC'"),
+        (["report", "{empty}"], "{empty}"),
+        (["init", "{file}"], "exists; give another name"),
+        (["simulate", "{out}", "--jobs", "-1"], "jobs = -1: must be at least 1"),
+        (["simulate", "{out}", "--participants", "0"], "0 participants: at least 12"),
+        (["simulate", "{bids}"], "not an empty folder"),
+        (["demo", "{out}", "--jobs", "0"], "jobs = 0: must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(dataset, tmp_path, capsys, arguments, hint):
+    study, empty, file, out = (tmp_path / name for name in ("study.toml", "empty", "file", "out"))
+    study.write_text(STUDY)
+    empty.mkdir()
+    file.write_text("not a dataset")
+    known = {"bids": str(dataset), "empty": str(empty), "file": str(file), "out": str(out)}
+    given = [one.format(**known) for one in arguments]
+    with_study = ["--study", str(study)] if given[0] in ("run", "check") else []
+    assert main([*given, *with_study]) == 3
+    printed = capsys.readouterr()
+    assert hint.format(**known) in printed.err and printed.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_check_says_which_runs_will_fail(dataset, tmp_path, capsys):
+    changed = shutil.copytree(dataset, tmp_path / "bids")
+    table = next((changed / "sub-P01").rglob("*confounds*.tsv"))
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:51]))
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    assert main(["check", str(changed), "--study", str(study)]) == 4
+    assert "has 50 rows, the image has 80 volumes" in capsys.readouterr().out
+
+
+def test_table_one_of_numbers_as_categories_and_of_levels_that_nobody_has():
+    people = pd.DataFrame({"group": list("aabb"), "ssri": [1.0, 0, 1, 1], "lithium": ["no"] * 4})
+    rows = [{"column": name, "kind": "categorical", "level": level} for name, level in (("ssri", "1"), ("lithium", "yes"))]  # fmt: skip # noqa: E501
+    report = {"rows": rows, "columns": [{"name": one, "where": {"group": one}} for one in "ab"]}
+    study = STUDY_SETTINGS.model_copy(update={"report": Report.model_validate(report)})
+    printed = _table_one(people, study)["table_one"]
+    assert printed["a (n = 2)"].tolist() == ["1 (50.0 %)", "0 (0.0 %)"]
+    assert printed["b (n = 2)"].tolist() == ["2 (100.0 %)", "0 (0.0 %)"]
 
 
 def test_the_built_in_study_refuses_a_space_that_its_atlas_does_not_accept(tmp_path, capsys):

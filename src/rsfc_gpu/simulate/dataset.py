@@ -113,6 +113,8 @@ def simulate_cohort(
     ResourceError : the folder cannot be written, or an atlas or template is not installed.
     """
     root = Path(out)
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs = {jobs}: must be at least 1")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root} is not an empty folder: give another, or remove it first")
     cohort = plan_cohort(settings or CohortSettings())

@@ -120,13 +120,14 @@ def draw_people(rng: np.random.Generator, n_analysed: int | None, faults: bool) 
 def _counts(n_analysed: int | None, faults: bool) -> dict[tuple[str, str], int]:
     """How many participants of each response and fate."""
     whole = N_PATIENTS + N_CONTROLS
-    share = (n_analysed or whole) / whole
+    total = whole if n_analysed is None else n_analysed
+    share = total / whole
     patients = round(N_PATIENTS * share)
     responders = round(patients * N_RESPONDERS / N_PATIENTS)
     counts = {
         (RESPONDER, "analysed"): responders,
         (NONRESPONDER, "analysed"): patients - responders,
-        (CONTROL, "analysed"): (n_analysed or whole) - patients,
+        (CONTROL, "analysed"): total - patients,
     }
     if min(counts.values()) < 3:
         raise InputError(f"{n_analysed} participants: at least 12 are needed, so that each group has three")

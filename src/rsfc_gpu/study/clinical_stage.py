@@ -15,7 +15,7 @@ from rsfc_gpu.errors import InputError
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.circular import CrossValidation, cross_validate
 from rsfc_gpu.study.clusters import KEY
-from rsfc_gpu.study.config import Study
+from rsfc_gpu.study.config import Study, TableRow
 from rsfc_gpu.study.findings import Findings
 from rsfc_gpu.study.outputs import digest_of, is_current, seal
 
@@ -66,7 +66,7 @@ def analyse(findings: Findings, jobs: int) -> dict[str, pd.DataFrame]:
 
 def _table_one(people: pd.DataFrame, study: Study) -> dict[str, pd.DataFrame]:
     rows = [
-        CategoricalRow(row.column, level=row.level, label=row.label, test=row.test)
+        CategoricalRow(row.column, level=_level(row, people), label=row.label, test=row.test)
         if row.kind == "categorical"
         else ContinuousRow(row.column, label=row.label, test=row.test)
         for row in study.report.rows
@@ -84,11 +84,21 @@ def _table_one(people: pd.DataFrame, study: Study) -> dict[str, pd.DataFrame]:
     comparisons = [pair for pair in study.report.comparisons if set(pair) <= names]
     if not rows or not there:
         return {name: pd.DataFrame(columns=["row"]) for name in ("table_one", "table_one_summary", "table_one_tests")}
-    levels = [
-        row for row in rows if not isinstance(row, CategoricalRow) or row.level in (None, *people[row.column].unique())
-    ]
-    table = clinical.table_one(people, rows=levels, columns=there, comparisons=comparisons)
+    # A level that nobody of the analysed has is a row of zeros.
+    unseen = {row.column: row.level for row in rows if isinstance(row, CategoricalRow) and row.level is not None}
+    known = {
+        name: pd.Categorical(people[name], [*people[name].dropna().unique(), level])
+        for name, level in unseen.items()
+        if level not in people[name].unique()
+    }
+    table = clinical.table_one(people.assign(**known), rows=rows, columns=there, comparisons=comparisons)
     return {"table_one": table.printed, "table_one_summary": table.summary, "table_one_tests": table.tests}
+
+
+def _level(row: TableRow, people: pd.DataFrame) -> str | float | None:
+    """The level of a row as its column holds it."""
+    is_number = pd.api.types.is_numeric_dtype(people[row.column])
+    return float(row.level) if is_number and row.level is not None else row.level
 
 
 def associations(findings: Findings, again: CrossValidation) -> pd.DataFrame:

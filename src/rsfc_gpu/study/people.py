@@ -41,19 +41,33 @@ def read_people(dataset: Dataset, study: Study) -> pd.DataFrame:
         people = _with_scores(people, dataset, choice)
     if "response" not in people.columns:
         people["response"] = None
-    _check_columns(people, study, str(dataset.root / "participants.tsv"))
+    source = str(dataset.root / "participants.tsv")
+    _check_columns(people, study, source)
+    _check_table_one(people, study, source)
     return people
 
 
 def _with_scores(people: pd.DataFrame, dataset: Dataset, choice: Participants) -> pd.DataFrame:
     assert choice.score is not None
     visits = read_visits(dataset.root, choice.score, dataset.participants)
+    strangers = sorted(set(visits["participant_id"]) - set(people["participant_id"]))
+    if strangers:
+        raise InputError(
+            f"{choice.score}: scores of {', '.join(strangers[:5])}{' and others' if len(strangers) > 5 else ''}, "
+            "with no row in participants.tsv"
+        )
     wide = visits.pivot(index="participant_id", columns="session_id", values=choice.score)
     for visit in (choice.baseline, *choice.follow_up):
         if visit not in wide.columns:
             raise InputError(f"{choice.score}: no visit {visit!r}; there are {', '.join(map(str, wide.columns))}")
         people[f"{choice.score}_{visit}"] = people["participant_id"].map(wide[visit]).astype("float64")
     before = people[f"{choice.score}_{choice.baseline}"]
+    wrong = people.assign(before=before)[before <= 0]
+    if len(wrong):
+        raise InputError(
+            f"{choice.score}: {wrong['participant_id'].iloc[0]} has {wrong['before'].iloc[0]:g} at {choice.baseline}; "
+            "the reduction is a share of the first score, which must be above 0"
+        )
     for visit in choice.follow_up:
         people[f"reduction_{visit}"] = reduction_rate(before, people[f"{choice.score}_{visit}"])
     if choice.response_visit is not None:
@@ -94,6 +108,9 @@ def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
             near = difflib.get_close_matches(column, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
             raise InputError(f"{source}: no column {column!r}, which {where} of the study names; {hint}")
+    known_response = [str(value) for value in people["response"].dropna().unique()]
+    if study.roc.models and known_response and study.roc.positive not in known_response:
+        raise InputError(f"roc.positive = {study.roc.positive!r}: response is {' or '.join(known_response)}")
     for model in study.models:
         levels: dict[str, Any] = dict(model.who)
         if model.group is not None:
@@ -105,6 +122,45 @@ def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
                     near = difflib.get_close_matches(value, there, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there[:8])}"
                     raise InputError(f"{source}: nobody has {column} = {value!r} (models.{model.name}); {hint}")
+
+
+def _check_table_one(people: pd.DataFrame, study: Study, source: str) -> None:
+    """Rows have the kind of their column and a level that it may have; columns have people; comparisons, columns.
+
+    A level that nobody has is an error only where the column has two others: few people may lack the rarer of two.
+    """
+    import pandas as pd
+
+    for row in study.report.rows:
+        if row.column in SCAN_COLUMNS or not people[row.column].notna().any():
+            continue
+        there = people[row.column].dropna().unique()
+        is_number = pd.api.types.is_numeric_dtype(people[row.column])
+        if row.kind == "continuous" and not is_number:
+            raise InputError(
+                f"{source}: column {row.column!r} is text (such as {there[0]!r}), and report.rows takes it as "
+                'continuous; set kind = "categorical"'
+            )
+        values = [f"{value:g}" if is_number else str(value) for value in there]
+        if row.level is None or row.level in values:
+            continue
+        if len(values) > 1 or (is_number and not row.level.replace(".", "", 1).isdigit()):
+            raise InputError(
+                f"{source}: nobody has {row.column} = {row.level!r} (report.rows); there are {', '.join(values[:8])}"
+            )
+    for column in study.report.columns:
+        for name, value in column.where.items():
+            values = [str(one) for one in people[name].dropna().unique()]
+            for one in [value] if isinstance(value, str) else value:
+                if values and one not in values and name != "response":
+                    raise InputError(
+                        f"{source}: nobody has {name} = {one!r} (report.columns {column.name}); there are "
+                        f"{', '.join(values[:8])}"
+                    )
+    names = [column.name for column in study.report.columns]
+    for name in (one for pair in study.report.comparisons for one in pair):
+        if name not in names:
+            raise InputError(f"report.comparisons names {name!r}: report.columns has {', '.join(names)}")
 
 
 def _columns_of(model: Model) -> list[str]:
