@@ -92,26 +92,42 @@ def simulate_run(
     # One thread: these matrices are small, and whoever makes many runs makes them side by side.
     with one_blas_thread():
         motion = simulate_motion(rng, n_volumes, mean_fd_mm=mean_fd_mm, excursion_mm=excursion_mm)
-        samples = _samples(anatomy, z_maps, rng, motion)
-    return SimulatedRun(samples, motion, TR_S, anatomy)
-
-
-def _samples(anatomy: Anatomy, z_maps: F32, rng: np.random.Generator, motion: NDArray[np.float64]) -> NDArray[np.int16]:
-    """(T, V) intensities: everything a run consists of, added up."""
-    n_volumes = len(motion)
-    own_sd = true_sd(n_volumes)
-    wanted = z_maps + np.float32(own_sd) * anatomy.noise(rng, len(z_maps))
-    courses, maps = _seeds_and_targets(anatomy, wanted, rng, n_volumes)
-    more = [_physiology(anatomy, rng, n_volumes), motion_artefacts(rng, anatomy, motion)]
-    courses = np.hstack([courses, *(course for course, _ in more)]).astype(np.float32)
-    maps = np.vstack([maps, *(map_ for _, map_ in more)])
-    series = anatomy.noise(rng, n_volumes)
-    series *= np.float32(NOISE)
-    series += courses @ maps
+        series = fluctuation(anatomy, z_maps, rng, n_volumes=n_volumes, motion=motion)
     series += np.float32(1.0)
     series *= anatomy.baseline
     np.rint(series, out=series)
-    return series.astype(np.int16)
+    return SimulatedRun(series.astype(np.int16), motion, TR_S, anatomy)
+
+
+def fluctuation(
+    anatomy: Anatomy,
+    z_maps: F32,
+    rng: np.random.Generator,
+    *,
+    n_volumes: int,
+    n_before: int = 0,
+    motion: NDArray[np.float64] | None = None,
+) -> F32:
+    """(T, V) change of the intensity, relative to its mean: everything a run consists of, added up.
+
+    Parameters
+    ----------
+    z_maps, rng : as in `simulate_run`; the connectivity comes out of `n_volumes`.
+    n_before : volumes before those, in which it goes on.
+    motion : (T, 6) whose traces after realignment are added; None for a head that is moved itself.
+    """
+    own_sd, n_all = true_sd(n_volumes), n_before + n_volumes
+    wanted = z_maps + np.float32(own_sd) * anatomy.noise(rng, len(z_maps))
+    courses, maps = _seeds_and_targets(anatomy, wanted, rng, n_all)
+    more = [_physiology(anatomy, rng, n_all)]
+    if motion is not None:
+        more.append(motion_artefacts(rng, anatomy, motion))
+    courses = np.hstack([courses, *(course for course, _ in more)]).astype(np.float32)
+    maps = np.vstack([maps, *(map_ for _, map_ in more)])
+    series = anatomy.noise(rng, n_all)
+    series *= np.float32(NOISE)
+    series += courses @ maps
+    return series
 
 
 @lru_cache(maxsize=8)

@@ -6,19 +6,25 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.simulate.anatomy import F32, Anatomy, build_anatomy
-from rsfc_gpu.simulate.bold import SimulatedRun, observed_sd, simulate_run
+from rsfc_gpu.simulate.bold import TR_S, SimulatedRun, fluctuation, observed_sd, simulate_run
 from rsfc_gpu.simulate.effects import D_MEANING, Level, planted_association, planted_effects
+from rsfc_gpu.simulate.head import Head
+from rsfc_gpu.simulate.motion import simulate_motion
 from rsfc_gpu.simulate.participants import CONTROL, NONRESPONDER, RESPONDER, VISITS, People, draw_people
+from rsfc_gpu.simulate.raw import N_DUMMIES, RawRun, scan_head
 
+Stage = Literal["preprocessed", "raw"]
 BLOB_FWHM_MM = 20.0
+REPOSITIONED_MM, REPOSITIONED_DEGREES = 4.0, 3.0  # a head between two sessions
 SESSIONS = ("ses-baseline", "ses-day13")
 
 
@@ -29,14 +35,16 @@ class CohortSettings:
     Attributes
     ----------
     effects : "clear", "paper" or "none"; see `effects.Effect.d`.
-    grid_mm : voxel edge; 4 gives 46 x 55 x 46 voxels, 3 gives 61 x 73 x 61.
-    n_volumes : per run, at 2 s.
+    level : "preprocessed" images in MNI space, or "raw" ones as a scanner gives them.
+    grid_mm : voxel edge; 4 gives 46 x 55 x 46 voxels, 3 gives 61 x 73 x 61. Of raw runs, that of the signals inside.
+    n_volumes : per run, at 2 s; raw runs have `raw.N_DUMMIES` more in front.
     participants : analysed patients and controls together; None is the study's 39 + 45.
     faults : plant what a study has to notice: motion, a damaged file, a missing covariate, a lost region.
     seed : of all random numbers.
     """
 
     effects: Level = "clear"
+    level: Stage = "preprocessed"
     grid_mm: float = 4.0
     n_volumes: int = 110
     participants: int | None = None
@@ -46,6 +54,8 @@ class CohortSettings:
     def __post_init__(self) -> None:
         if self.effects not in get_args(Level):
             raise InputError(f"effects = {self.effects!r}: expected one of {', '.join(get_args(Level))}")
+        if self.level not in get_args(Stage):
+            raise InputError(f"level = {self.level!r}: expected one of {', '.join(get_args(Stage))}")
         if not 2 <= self.grid_mm <= 5:
             raise InputError(f"grid_mm = {self.grid_mm!r}: expected 2 to 5 mm; a seed needs voxels")
         if not 100 <= self.n_volumes <= 2000:
@@ -95,19 +105,44 @@ class Cohort:
         return self.anatomy.blobs([effect.xyz_mm for effect in planted_effects()], BLOB_FWHM_MM)
 
     def simulate(self, scan: Scan) -> SimulatedRun:
-        """The run of one scan; it depends on the settings and on the scan alone, not on what was made before."""
-        z_maps = np.zeros((len(self.anatomy.seeds), len(self.anatomy.brain)), dtype=np.float32)
-        z = self.true_z[self.scans.index(scan)]
-        for effect, blob, size in zip(planted_effects(), self.blobs[0], z, strict=True):
-            z_maps[self.anatomy.seeds.names.index(effect.seed)] += np.float32(size) * blob
+        """The preprocessed run of a scan; it depends on the settings and on the scan, not on what was made before."""
         return simulate_run(
             self.anatomy,
-            z_maps,
-            np.random.default_rng([self.settings.seed, 1 + scan.row, scan.session]),
+            self._z_maps(scan),
+            self._generator(scan),
             n_volumes=self.settings.n_volumes,
             mean_fd_mm=scan.mean_fd_mm,
             excursion_mm=scan.excursion_mm,
         )
+
+    def simulate_raw(self, scan: Scan) -> RawRun:
+        """The same of a raw run."""
+        rng, n_volumes = self._generator(scan), self.settings.n_volumes
+        with one_blas_thread():
+            motion = simulate_motion(
+                rng, N_DUMMIES + n_volumes, mean_fd_mm=scan.mean_fd_mm, excursion_mm=scan.excursion_mm
+            )
+            series = fluctuation(self.anatomy, self._z_maps(scan), rng, n_volumes=n_volumes, n_before=N_DUMMIES)
+        motion -= motion[N_DUMMIES]
+        return scan_head(self.head(scan), series, self.anatomy.brain, motion, rng, tr_s=TR_S)
+
+    def head(self, scan: Scan) -> Head:
+        """The participant's head, as it lies in the scanner in this session."""
+        head = Head.draw(np.random.default_rng([self.settings.seed, 1 + scan.row, len(SESSIONS)]))
+        rng = np.random.default_rng([self.settings.seed, 1 + scan.row, len(SESSIONS) + 1 + scan.session])
+        largest = np.repeat([REPOSITIONED_MM, np.radians(REPOSITIONED_DEGREES)], 3)
+        return head.moved(rng.uniform(-largest, largest))
+
+    def _z_maps(self, scan: Scan) -> F32:
+        """(S, V) planted Fisher z."""
+        z_maps = np.zeros((len(self.anatomy.seeds), len(self.anatomy.brain)), dtype=np.float32)
+        z = self.true_z[self.scans.index(scan)]
+        for effect, blob, size in zip(planted_effects(), self.blobs[0], z, strict=True):
+            z_maps[self.anatomy.seeds.names.index(effect.seed)] += np.float32(size) * blob
+        return z_maps
+
+    def _generator(self, scan: Scan) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, 1 + scan.row, scan.session])
 
 
 def plan_cohort(settings: CohortSettings) -> Cohort:
