@@ -85,6 +85,14 @@ def test_stages_halve_until_they_fit(cpu: Backend) -> None:
     assert device.in_use_bytes == 0
 
 
+def test_many_batches_of_stages_share_no_work_area(cpu: Backend) -> None:
+    backend, _ = open_backend()
+    type(backend._memory).in_batches.__globals__["BATCH_BYTES"] = 5000
+    samples, centre, _, _ = run_of()
+    found, expected = (one.clean_by_stages(samples, centre, [BandPass(64, 3, 20)]) for one in (backend, cpu))
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("memory_bytes", [3900, 7000], ids=["operator", "one voxel"])
 def test_out_of_memory_names_what_is_free_and_what_was_needed(memory_bytes: int) -> None:
     backend, device = open_backend(memory_bytes=memory_bytes)

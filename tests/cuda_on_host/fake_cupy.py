@@ -5,6 +5,7 @@ It has what the package uses and nothing else, so that a name which CuPy may lac
   asynchronous copies from or to memory that is not pinned;
   a pinned array that is overwritten or read before its copy was waited for (a download arrives only then);
   an array written on one stream and read on another before anyone waited;
+  a plan of cuFFT that is used on two streams at once;
   allocations beyond the limit of a memory pool.
 """
 
@@ -375,17 +376,33 @@ def make_cupy(device: Device) -> dict[str, types.ModuleType]:
             device.pool = outer
 
     cupy.asarray, cupyx.empty_pinned, interpolation.map_coordinates = asarray, empty_pinned, coordinates
-    cupy.fft = types.SimpleNamespace(
-        rfft=lambda array, n, axis: _on_device(np.fft.rfft(array.read(), n=n, axis=axis), device),
-        irfft=lambda array, n, axis: _on_device(np.fft.irfft(array.read(), n=n, axis=axis), device),
-        config=types.SimpleNamespace(clear_plan_cache=lambda: None),
-    )
+    cupy.fft = _fft(device)
     cupy.ndarray = ndarray
     cupy.__version__ = "14.0.0 (host)"
     cupy.RawModule = lambda code, options=(): RawModule(device, code, options)
     cupy.cuda = _cuda(device, using_allocator)
     cupyx.scipy, scipy_part.ndimage = scipy_part, interpolation
     return {"cupy": cupy, "cupyx": cupyx, "cupyx.scipy": scipy_part, "cupyx.scipy.ndimage": interpolation}
+
+
+def _fft(device: Device) -> types.SimpleNamespace:
+    """rfft and irfft with a plan cache, whose plans have one work area each."""
+    plans: dict[Any, tuple[Stream, int]] = {}
+
+    def transform(name: str) -> Callable[..., ndarray]:
+        def function(array: ndarray, n: int, axis: int) -> ndarray:
+            plan, now = (name, n, array.size // array.shape[axis]), device.stream
+            stream, ticket = plans.get(plan, (now, 0))
+            if stream is not now and stream.waited_for < ticket:
+                raise FakeCupyError("the work area of a plan is used on two streams at once")
+            result = _on_device(getattr(np.fft, name)(array.read(), n=n, axis=axis), device)
+            plans[plan] = (now, now.ticket)
+            return result
+
+        return function
+
+    config = types.SimpleNamespace(clear_plan_cache=plans.clear)
+    return types.SimpleNamespace(rfft=transform("rfft"), irfft=transform("irfft"), config=config)
 
 
 def _cuda(device: Device, using_allocator: Any) -> types.SimpleNamespace:

@@ -103,8 +103,11 @@ class CudaBackend:
                 lane.download(series, cleaned[:, start:stop])
                 lane.download(kept, retained[start:stop])
 
-            self._memory.in_batches(n_voxels, n_volumes * max(samples.itemsize, 4), one_batch)
-            cuda_stages.forget_plans()
+            try:
+                # A plan of cuFFT has one work area: two streams must not be in it at once.
+                self._memory.in_batches(n_voxels, n_volumes * max(samples.itemsize, 4), one_batch, overlap=False)
+            finally:
+                cuda_stages.forget_plans()
         return cleaned, retained
 
     def label_clusters(

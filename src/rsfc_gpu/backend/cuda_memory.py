@@ -86,13 +86,16 @@ class DeviceMemory:
             self.release()
             raise BackendError(self._exhausted(error)) from error
 
-    def in_batches(self, n: int, bytes_each: int, work: Callable[[Lane, int, int], None]) -> None:
+    def in_batches(
+        self, n: int, bytes_each: int, work: Callable[[Lane, int, int], None], *, overlap: bool = True
+    ) -> None:
         """Call work(lane, start, stop) for batches of 0..n, on two lanes in turn, until all results are delivered.
 
         Parameters
         ----------
         bytes_each : host bytes that travel for each of the n; sets the width of a batch. Where the device cannot hold
             the two batches under way, the width is halved and the batch done again, down to a width of one.
+        overlap : False takes one lane, for work on memory that two batches must not use at once.
         """
         width = max(1, min(n, BATCH_BYTES // max(bytes_each, 1)))
         start = turn = 0
@@ -102,7 +105,7 @@ class DeviceMemory:
                 lane.finish()
                 stop = min(start + width, n)
                 if self._fits(lane, work, start, stop, last_try=stop - start == 1):
-                    start, turn = stop, turn + 1
+                    start, turn = stop, turn + overlap
                 else:
                     lane.abandon()
                     other.finish()
