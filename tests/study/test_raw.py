@@ -25,6 +25,13 @@ from rsfc_gpu.study.raw_run import prepare_raw, raw_settings, settings_in_words
 from rsfc_gpu.study.run import RunOptions, run_study
 
 STUDY = parse_study(raw_dataset.STUDY, "raw")
+MODEL = """
+[[models]]
+name = "all"
+kind = "one_sample"
+covariates = ["mean_fd_jenkinson_mm"]
+contrasts = [{ name = "mean", weights = "mean" }]
+"""
 PREFIX = "sub-{0}/func/sub-{0}_task-rest_space-MNI152NLin6Asym_"
 OPTIONS = RunOptions(level="participant", device="cpu", jobs=1, report=False)
 
@@ -182,6 +189,8 @@ def test_missing_slice_times_say_what_to_do(dataset, tmp_path, capsys):
     assert "3 runs (raw), MNI152NLin6Asym, TR 2 s" in shown
     assert shown.count("no SliceTiming in its sidecar") == 3 and 'slice_timing = "interleaved"' in shown
     assert run_study(bids, tmp_path / "out", STUDY, OPTIONS).count("failed") == 3
+    with pytest.raises(InputError, match="none of 3 runs can be used .* sub-01_task-rest: no SliceTiming"):
+        run_study(bids, tmp_path / "all", parse_study(raw_dataset.STUDY + MODEL, "raw"), RunOptions(device="cpu"))
     (tmp_path / "study.toml").write_text(raw_dataset.STUDY.replace("voxel_mm", 'slice_timing = "descending"\nvoxel_mm'))
     assert cli.main(["check", str(bids), "--study", str(tmp_path / "study.toml")]) == 0
 
@@ -226,9 +235,7 @@ def test_a_template_is_for_raw_runs_and_is_an_image(dataset, tmp_path):
     write_participants(derivative, ["01"])
     with pytest.raises(InputError, match="a template is for raw runs"):
         plan_study(derivative, STUDY, template=given)
-    model = '[[models]]\nname = "m"\nkind = "one_sample"\ncovariates = ["mean_fd_jenkinson_mm"]\n'
-    model += 'contrasts = [{ name = "c", weights = "mean" }]\n'
-    moved = parse_study(raw_dataset.STUDY + model, "raw")
+    moved = parse_study(raw_dataset.STUDY + MODEL, "raw")
     expected_models(found := plan_study(dataset, moved), expected_flow(found))
     with pytest.raises(InputError, match="mean_fd_jenkinson_mm needs the native images"):
         plan_study(derivative, moved)

@@ -152,9 +152,15 @@ def expected_models(plan: Plan, flow: pd.DataFrame) -> list[BuiltModel]:
 
     Raises
     ------
-    InputError : a model that these scans cannot carry.
+    InputError : no scan at all, or a model that these scans cannot carry.
     """
     scans = scan_table(flow, plan.people)
+    if scans.empty and plan.study.models:
+        runs = flow[flow["bold"].notna()]
+        raise InputError(
+            f"{plan.dataset.images}: none of {len(runs)} runs can be used (rsfc check lists them); of the first, "
+            f"{runs['reason'].iloc[0]}"
+        )
     if plan.preprocess is not None:
         # Nobody knows the motion of raw runs before realignment; numbers without a pattern let the designs be built.
         any_mm = np.random.default_rng(0).uniform(0.05, 0.1, (2, len(scans)))
