@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 # NVIDIA's data sheet of the H200 and PCIe 5; a kernel is taken to reach this share of either.
 GPU = {"name": "H200", "bytes_s": 4.8e12, "flops_s": 67e12, "reached": 0.6, "upload_bytes_s": 50e9}
@@ -48,10 +48,10 @@ def fit_law(sizes: list[float], costs: list[float]) -> Law:
 
 
 def fit_line(sizes: list[float], costs: list[float]) -> tuple[float, float]:
-    """(fixed, each): cost = fixed + each x size, by least squares on relative errors."""
+    """(fixed, each), neither negative: cost = fixed + each x size, by least squares on relative errors."""
     weights = 1 / np.asarray(costs)
     columns = np.column_stack([np.ones(len(sizes)), sizes]) * weights[:, None]
-    fixed, each = np.linalg.lstsq(columns, np.ones(len(sizes)), rcond=None)[0]
+    (fixed, each), _ = optimize.nnls(columns, np.ones(len(sizes)))
     return float(fixed), float(each)
 
 
@@ -80,6 +80,8 @@ def project(measured: dict[str, Any], *, runs: int = 10_000, cores: int = 32) ->
     # The participant stage was timed on files that shrink more than a scanner's: decoding those takes longer.
     run_s = study["seconds_a_run"] + paper["stages_s"]["decode"] - study["decode_s_a_run"]
     host_s = run_s - paper["stages_s"]["maps"]
+    if host_s <= 0:
+        raise ValueError(f"a run took {run_s:.3f} s, its maps alone {paper['stages_s']['maps']:.3f} s: measure again")
     doublings = math.log2(cores)
     efficiency = min(1.0, study["efficiency_of_two_workers"]) ** doublings
     device = device_seconds(paper)

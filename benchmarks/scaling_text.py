@@ -99,12 +99,13 @@ def _projection(results: dict[str, Any]) -> list[str]:
             f"| {node['read_bytes_s'] / 1e9:.1f} GB/s |"
         )
     spared = 1 - nodes["gpu"]["core_seconds_a_run"] / nodes["cpu"]["core_seconds_a_run"]
+    reading_s = disk["one_gigabyte_a_second_s"]
+    compared = "longer" if reading_s > nodes["cpu"]["slow_s"] else "shorter"
     tail = (
-        f"Images take {disk['images_bytes'] / 1e12:.2f} TB of disk, results {disk['results_bytes'] / 1e9:.0f} GB, "
-        f"and {cores} workers {found['memory_bytes'] / 1e9:.1f} GB of memory. Storage that gives 1 GB/s takes "
-        f"{_time(disk['one_gigabyte_a_second_s'])} to read the images once: it, and then decompressing, set the "
-        f"time. A GPU spares {100 * spared:.0f} % of the cores' work. It pays where data stay in memory, with many "
-        "seeds, with raw runs, and with many group models."
+        f"Images take {disk['images_bytes'] / 1e12:.2f} TB of disk, results {disk['results_bytes'] / 1e9:.0f} GB, and "
+        f"{cores} workers {found['memory_bytes'] / 1e9:.1f} GB of memory. A disk that gives 1 GB/s takes "
+        f"{_time(reading_s)} to read the images once, {compared} than the cores take at worst. The GPU spares "
+        f"{100 * spared:.0f} % of the cores' work: what is left to them is decompressing, above all."
     )
     return [f"### Projection: {runs} runs", head, "\n".join(rows), tail]
 

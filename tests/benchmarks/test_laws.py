@@ -46,6 +46,12 @@ def test_a_line_is_recovered() -> None:
     assert fit_line(SIZES, [0.4 + 0.25 * size for size in SIZES]) == pytest.approx((0.4, 0.25))
 
 
+def test_no_part_of_a_line_is_negative() -> None:
+    fixed, each = fit_line([1.0, 2.0, 4.0], [1.0, 0.9, 0.8])
+    assert each == 0.0
+    assert fixed > 0.8
+
+
 def axes_of_a_known_cost(cost: Any) -> dict[str, Any]:
     """Axes as scaling.py writes them, of a run that costs cost(volumes, voxels)."""
     volumes, voxels = [100, 200, 400], [1000, 2000, 4000]
@@ -108,6 +114,13 @@ def test_cores_never_scale_better_than_perfectly() -> None:
     measured["study"]["efficiency_of_two_workers"] = 1.1
     node = project(measured)["nodes"]["cpu"]
     assert node["slow_s"] == pytest.approx(node["fast_s"])
+
+
+def test_times_that_contradict_each_other_are_not_projected() -> None:
+    measured = copy.deepcopy(MEASURED)
+    measured["study"]["seconds_a_run"] = -0.2
+    with pytest.raises(ValueError, match="measure again"):
+        project(measured)
 
 
 def test_a_slow_device_would_set_the_time() -> None:
