@@ -108,8 +108,25 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     simulate.add_argument(
         "--effects", choices=["clear", "paper", "none"], default="clear", help="effect sizes (default %(default)s)"
     )
-    simulate.add_argument("--grid", type=float, default=4.0, metavar="MM", help="voxel edge (default %(default)g mm)")
-    simulate.add_argument("--volumes", type=int, default=110, metavar="N", help="per run (default %(default)s)")
+    simulate.add_argument(
+        "--level",
+        choices=["preprocessed", "raw"],
+        default="preprocessed",
+        help="images in MNI space, or as a scanner gives them (default %(default)s)",
+    )
+    simulate.add_argument(
+        "--grid",
+        type=float,
+        metavar="MM",
+        help="voxel edge of preprocessed images (default 4 mm); raw have the scanner's",
+    )
+    simulate.add_argument(
+        "--volumes",
+        type=int,
+        default=110,
+        metavar="N",
+        help="per run, 10 dummies of a raw one not counted (default %(default)s)",
+    )
     simulate.add_argument(
         "--participants", type=int, metavar="N", help="analysed patients and controls together (default 39 + 45)"
     )
@@ -123,9 +140,12 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
     from rsfc_gpu.simulate import CohortSettings, simulate_cohort
 
+    if arguments.level == "raw" and arguments.grid is not None:
+        raise InputError("--grid is for preprocessed images: raw ones have the scanner's voxels, 3.44 x 3.44 x 4.6 mm")
     settings = CohortSettings(
         effects=arguments.effects,
-        grid_mm=arguments.grid,
+        level=arguments.level,
+        grid_mm=arguments.grid or 4.0,
         n_volumes=arguments.volumes,
         participants=arguments.participants,
         seed=arguments.seed,

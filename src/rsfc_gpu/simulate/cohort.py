@@ -16,10 +16,10 @@ from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.simulate.anatomy import F32, Anatomy, build_anatomy
 from rsfc_gpu.simulate.bold import TR_S, SimulatedRun, fluctuation, observed_sd, simulate_run
-from rsfc_gpu.simulate.effects import D_MEANING, Level, planted_association, planted_effects
+from rsfc_gpu.simulate.effects import Level, planted_association, planted_effects
 from rsfc_gpu.simulate.head import Head
 from rsfc_gpu.simulate.motion import simulate_motion
-from rsfc_gpu.simulate.participants import CONTROL, NONRESPONDER, RESPONDER, VISITS, People, draw_people
+from rsfc_gpu.simulate.participants import CONTROL, RESPONDER, People, draw_people
 from rsfc_gpu.simulate.raw import N_DUMMIES, RawRun, scan_head
 
 Stage = Literal["preprocessed", "raw"]
@@ -190,10 +190,10 @@ def _true_z(settings: CohortSettings, people: People, scans: tuple[Scan, ...]) -
             within = sd
             if association is not None and association.effect == effect.name:
                 part = _clinical_part(people, association.day13, association.day19, association.medication)
-                explained = float(part[_analysed(people)].var())
+                explained = float(part[analysed_patients(people)].var())
                 patients_sd = sd / math.sqrt(1 - explained)
                 z[patient, :, column] += patients_sd * part[patient, None]
-                share = _analysed(people).sum() / (people.table["fate"] == "analysed").sum()
+                share = analysed_patients(people).sum() / (people.table["fate"] == "analysed").sum()
                 within = math.sqrt(share * patients_sd**2 + (1 - share) * sd**2)
             z[patient, :, column] += d * within
         elif effect.kind == "responders-nonresponders":
@@ -207,8 +207,8 @@ def _true_z(settings: CohortSettings, people: People, scans: tuple[Scan, ...]) -
     return np.array([z[scan.row, scan.session] for scan in scans])
 
 
-def _analysed(people: People) -> NDArray[np.bool_]:
-    """(n,) patients that are analysed."""
+def analysed_patients(people: People) -> NDArray[np.bool_]:
+    """(n,) the patients that are analysed."""
     return np.asarray((people.table["fate"] == "analysed") & (people.table["response"] != CONTROL))
 
 
@@ -217,88 +217,10 @@ def _clinical_part(people: People, day13: float, day19: float, medication: float
 
     Weights are such that its correlation with the three, noise added, is the one asked for in the analysed patients.
     """
-    at = np.flatnonzero(_analysed(people))
+    at = np.flatnonzero(analysed_patients(people))
     known = np.column_stack([people.reduction[at], people.table["medication_load"].to_numpy(dtype=float)[at]])
     known = (known - known.mean(axis=0)) / known.std(axis=0)
     weights = np.linalg.lstsq(known.T @ known / len(at), np.array([day13, day19, medication]), rcond=None)[0]
     part = np.zeros(len(people.table))
     part[at] = known @ weights
     return part
-
-
-def effects_table(cohort: Cohort) -> pd.DataFrame:
-    """planted.tsv: one row per effect and per association, with its true size; no row at the level `none`."""
-    level = cohort.settings.effects
-    sd = observed_sd(cohort.settings.n_volumes)
-    where = cohort.anatomy.voxels_mm()[cohort.blobs[1]]
-    rows = []
-    for effect, centre in zip(planted_effects(), where, strict=True):
-        change = effect.kind in ("time", "interaction")
-        row = {
-            "name": effect.name,
-            "kind": effect.kind,
-            "role": "planted",
-            "seed": effect.seed,
-            "region": effect.region,
-            "x": centre[0],
-            "y": centre[1],
-            "z": centre[2],
-            "fwhm_mm": BLOB_FWHM_MM,
-            "sign": effect.sign,
-            "d": round(effect.d(level), 4),
-            "d_is": D_MEANING[effect.kind],
-            "sd_of_z": round(sd * (math.sqrt(2) if change else 1.0), 4),
-            "r": None,
-            "r_given_medication": None,
-        }
-        rows.append(row)
-    if level == "none":
-        return pd.DataFrame(columns=list(rows[0]))
-    rows += _association_rows(cohort, rows)
-    implied = planted_association(level)
-    assert implied is not None
-    rows.append(_implied_row(cohort, next(row for row in rows if row["name"] == implied.effect)))
-    return pd.DataFrame(rows)
-
-
-def _implied_row(cohort: Cohort, row: dict[str, object]) -> dict[str, object]:
-    """Responders differ from nonresponders where connectivity follows the reduction; nobody planted that as such."""
-    column = [effect.name for effect in planted_effects()].index(str(row["name"]))
-    table = cohort.people.table
-    response = np.array([table.loc[scan.row, "response"] for scan in cohort.scans])
-    baseline = np.array([scan.session == 0 and table.loc[scan.row, "fate"] == "analysed" for scan in cohort.scans])
-    true = {name: cohort.true_z[baseline & (response == name), column] for name in (RESPONDER, NONRESPONDER)}
-    weights = {name: len(values) for name, values in true.items()}
-    spread = sum(weights[name] * float(true[name].var()) for name in true) / sum(weights.values())
-    sd = math.sqrt(observed_sd(cohort.settings.n_volumes) ** 2 + spread)
-    d = (float(true[RESPONDER].mean()) - float(true[NONRESPONDER].mean())) / sd
-    kind = "responders-nonresponders"
-    more = {"kind": kind, "role": "implied", "d": round(d, 4), "d_is": D_MEANING[kind], "sd_of_z": round(sd, 4)}
-    return {**row, "name": f"{row['name']}_implied", **more, "sign": int(np.sign(d))}
-
-
-def _association_rows(cohort: Cohort, effects: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Correlation of true baseline connectivity, noise counted, with each reduction rate, for two effects."""
-    association = planted_association(cohort.settings.effects)
-    noise = observed_sd(cohort.settings.n_volumes)
-    analysed = _analysed(cohort.people)
-    baseline = [i for i, scan in enumerate(cohort.scans) if scan.session == 0 and analysed[scan.row]]
-    people = [cohort.scans[i].row for i in baseline]
-    load = cohort.people.table["medication_load"].to_numpy(dtype=float)[people]
-    rows = []
-    for column, effect in enumerate(planted_effects()):
-        associated = association is not None and effect.name == association.effect
-        if not associated and effect.kind != "responders-nonresponders":
-            continue
-        true = cohort.true_z[baseline, column]
-        for visit, reduction in zip(VISITS[1:], cohort.people.reduction[people].T, strict=True):
-            attenuation = math.sqrt(true.var() / (true.var() + noise**2))
-            among = np.corrcoef(np.stack([true, reduction, load]))
-            r, with_load = attenuation * among[0, 1:]
-            partial = (r - with_load * among[1, 2]) / math.sqrt((1 - with_load**2) * (1 - among[1, 2] ** 2))
-            name = f"{effect.name}_reduction-{visit}"
-            rows.append({**effects[column], "name": name, "kind": f"association-{visit}", "d": None})
-            rows[-1] |= {"r": round(float(r), 4), "r_given_medication": round(float(partial), 4)}
-            rows[-1]["d_is"] = "r: correlation of z at baseline with the reduction rate of HAMD-17, analysed patients"
-            rows[-1]["sign"] = int(np.sign(r))
-    return rows

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,17 @@ from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import replacing, write_text
 from rsfc_gpu.images.mask import Mask
 from rsfc_gpu.images.nifti import save_volume
+from rsfc_gpu.simulate import raw
 from rsfc_gpu.simulate.anatomy import SPACE
 from rsfc_gpu.simulate.bold import TR_S, SimulatedRun
-from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, effects_table, plan_cohort
-from rsfc_gpu.simulate.effects import planted_effects
+from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, plan_cohort
 from rsfc_gpu.simulate.participants import CONTROL, VISITS
+from rsfc_gpu.simulate.truth import TASK, Truth, bold_file, planted_truth, scan_name
 
-TASK = "rest"
 LOST_RADIUS_MM = 20.0  # of the region without signal around one amygdala
 KEPT_OF_FILE = 0.6  # of the bytes of the damaged file
-_FAULTS = {
-    "moved": ("motion", "run left out: a translation beyond 2 mm; the patient with it"),
-    "damaged": ("damaged file", "run reported as failed: the file ends early; the patient left out with it"),
-    "no-age": ("missing covariate", "participant left out of every model with age"),
-    "no-seed": ("region without signal", "run left out: right seeds are not covered"),
-}
+HEADS, MOTION_FOLDER = "planted_heads.json", "planted_motion"  # of raw runs
+MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 _COLUMNS: dict[str, dict[str, object]] = {
     "group": {"Description": "Diagnosis", "Levels": {"MDD": "major depressive disorder", "HC": "healthy control"}},
     "age": {"Description": "Age", "Units": "years"},
@@ -76,20 +72,12 @@ _HAMD17 = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What was planted in a dataset.
-
-    Attributes
-    ----------
-    effects : as planted.tsv.
-    faults : as planted_faults.tsv.
-    connectivity : as planted_z.tsv.
-    """
-
-    effects: pd.DataFrame
-    faults: pd.DataFrame
-    connectivity: pd.DataFrame
+_README = f"in {SPACE}; motion parameters are in rp_*.txt (mm, radians).\n"
+_RAW_README = f"""as a scanner gives them, after {raw.N_DUMMIES} in which the magnetisation is not steady yet.
+{MOTION_FOLDER}/ holds how each head moved: mm and radians, as SPM writes them, against the first volume after those.
+{HEADS} holds where each point x of a scanner, mm, lies in the template, mm:
+affine x + sum over waves w of amplitude_w sin(wave_w . x + phase_w).
+"""
 
 
 def simulate_cohort(
@@ -120,7 +108,8 @@ def simulate_cohort(
     cohort = plan_cohort(settings or CohortSettings())
     truth = planted_truth(cohort)
     _write_tables(root, cohort, truth)
-    _write_templates(root, cohort)
+    if cohort.settings.level == "preprocessed":
+        _write_templates(root, cohort)
     done, lock = 0, threading.Lock()
 
     def one_scan(scan: Scan) -> None:
@@ -142,47 +131,25 @@ def simulate_cohort(
     return truth
 
 
-def planted_truth(cohort: Cohort) -> Truth:
-    """The tables of what a cohort carries."""
-    table, rows = cohort.people.table, []
-    for scan in cohort.scans:
-        fate = str(table.loc[scan.row, "fate"])
-        if fate not in _FAULTS or (fate == "moved" and not scan.excursion_mm):
-            continue
-        if fate == "damaged" and scan.session == 0:
-            continue
-        fault, expected = _FAULTS[fate]
-        ids = {"participant_id": scan.participant_id, "session_id": scan.session_id}
-        rows.append({"fault": fault, **ids, "file": _prefix(scan) + _BOLD, "expected": expected})
-    faults = pd.DataFrame(rows, columns=["fault", "participant_id", "session_id", "file", "expected"])
-    connectivity = pd.DataFrame(cohort.true_z.round(6), columns=[effect.name for effect in planted_effects()])
-    connectivity.insert(0, "participant_id", [scan.participant_id for scan in cohort.scans])
-    connectivity.insert(1, "session_id", [scan.session_id for scan in cohort.scans])
-    return Truth(effects_table(cohort), faults, connectivity)
-
-
-_BOLD = f"space-{SPACE}_desc-preproc_bold.nii.gz"
-
-
-def _prefix(scan: Scan) -> str:
-    """Path of a scan's files inside the dataset, up to the entity that differs between them."""
-    ids = f"{scan.participant_id}/{scan.session_id}/func"
-    return f"{ids}/{scan.participant_id}_{scan.session_id}_task-{TASK}_"
-
-
 def write_scan(root: Path, cohort: Cohort, scan: Scan) -> None:
     """Write the files of one scan; planted damage is done here."""
-    run = cohort.simulate(scan)
-    brain = cohort.anatomy.brain
-    fate = cohort.people.table.loc[scan.row, "fate"]
-    if fate == "no-seed":
-        _lose_region(run)
-    path = root / (_prefix(scan) + _BOLD)
-    # Volumes with x fastest, one after the other, is what the file holds: no copy on the way.
-    save_volume(path, np.moveaxis(brain.put(run.samples), 0, -1), brain.affine, tr_s=run.tr_s)
+    path, fate = root / bold_file(cohort, scan), str(cohort.people.table.loc[scan.row, "fate"])
+    if cohort.settings.level == "raw":
+        motion = _write_raw_run(path, cohort, scan, fate)
+        _write_tsv(root / MOTION_FOLDER / f"{scan_name(scan)}_motion.tsv", motion)
+    else:
+        _write_run(path, cohort, scan, fate)
     if fate == "damaged" and scan.session == 1:
         whole = path.read_bytes()
         path.write_bytes(whole[: int(KEPT_OF_FILE * len(whole))])
+
+
+def _write_run(path: Path, cohort: Cohort, scan: Scan, fate: str) -> None:
+    run, brain = cohort.simulate(scan), cohort.anatomy.brain
+    if fate == "no-seed":
+        _lose_region(run)
+    # Volumes with x fastest, one after the other, is what the file holds: no copy on the way.
+    save_volume(path, np.moveaxis(brain.put(run.samples), 0, -1), brain.affine, tr_s=run.tr_s)
     sidecar = {
         "TaskName": TASK,
         "RepetitionTime": run.tr_s,
@@ -192,8 +159,25 @@ def write_scan(root: Path, cohort: Cohort, scan: Scan) -> None:
     }
     _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
     _write_mask(path.with_name(path.name.replace("desc-preproc_bold", "desc-brain_mask")), brain)
-    with replacing(path.with_name(f"rp_{scan.participant_id}_{scan.session_id}_task-{TASK}.txt")) as temporary:
+    with replacing(path.with_name(f"rp_{scan_name(scan)}.txt")) as temporary:
         np.savetxt(temporary, run.motion, fmt="%16.7e", delimiter="")
+
+
+def _write_raw_run(path: Path, cohort: Cohort, scan: Scan, fate: str) -> pd.DataFrame:
+    """Returns the true motion."""
+    run = cohort.simulate_raw(scan)
+    save_volume(path, run.samples.T, raw.AFFINE, tr_s=run.tr_s)
+    sidecar = {
+        "TaskName": TASK,
+        "RepetitionTime": run.tr_s,
+        "EchoTime": 0.03,
+        "SliceTiming": run.slice_times_s.round(6).tolist(),
+        "Description": f"Simulated; the first {raw.N_DUMMIES} volumes are not in a steady state.",
+    }
+    if fate == "no-seed":
+        del sidecar["SliceTiming"]
+    _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
+    return pd.DataFrame(run.motion.round(7), columns=list(MOTION))
 
 
 def _lose_region(run: SimulatedRun) -> None:
@@ -232,22 +216,25 @@ def _write_tables(root: Path, cohort: Cohort, truth: Truth) -> None:
         ("planted_z", truth.connectivity),
     ):
         _write_tsv(root / f"{name}.tsv", truth_table)
+    is_raw = cohort.settings.level == "raw"
+    if is_raw:
+        _write_json(root / HEADS, {bold_file(cohort, scan): cohort.head(scan).facts() for scan in cohort.scans})
     description = {
         "Name": "Simulated cohort with planted connectivity effects",
         "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
+        "DatasetType": "raw" if is_raw else "derivative",
         "GeneratedBy": [
             {"Name": "rsfc-gpu simulate", "Version": rsfc_gpu.__version__, "Settings": asdict(cohort.settings)}
         ],
     }
     _write_json(root / "dataset_description.json", description)
-    write_text(root / ".bidsignore", "planted*.tsv\n**/rp_*.txt\ntpl-*/\n")
+    write_text(root / ".bidsignore", "planted*\n**/rp_*.txt\ntpl-*/\n")
     write_text(
         root / "README",
         "A simulated study: no person was scanned.\n"
         "planted.tsv lists the effects in the images, planted_faults.tsv what is wrong with some of them,\n"
         f"planted_z.tsv the true connectivity of every scan. Runs have {cohort.settings.n_volumes} volumes,\n"
-        f"one every {TR_S:g} s, in {SPACE}; motion parameters are in rp_*.txt (mm, radians).\n",
+        f"one every {TR_S:g} s, " + (_RAW_README if is_raw else _README),
     )
 
 

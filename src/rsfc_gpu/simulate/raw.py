@@ -13,7 +13,7 @@ from rsfc_gpu.backend import select_backend
 from rsfc_gpu.backend.rigid import rigid_matrix
 from rsfc_gpu.denoise import framewise_displacement
 from rsfc_gpu.images.mask import Mask
-from rsfc_gpu.preprocess import slice_times
+from rsfc_gpu.preprocess.slice_timing import SliceOrder, slice_times
 from rsfc_gpu.preprocess.template import BOX_MM, TEMPLATE_MM, make_epi_contrast
 from rsfc_gpu.simulate.anatomy import F32
 from rsfc_gpu.simulate.head import Head
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SHAPE = (64, 64, 33)
 AFFINE = np.array([[-3.44, 0, 0, 108.0], [0, 3.44, 0, -122.0], [0, 0, 4.6, -66.0], [0, 0, 0, 1.0]])
-SLICE_ORDER = "interleaved"
+SLICE_ORDER: SliceOrder = "interleaved"
 #: Volumes before the magnetisation is steady; a study discards as many.
 N_DUMMIES = 10
 T1_EXCESS, T1_VOLUMES = 0.4, 1.2  # of the first volume's brightness, and how fast it goes
