@@ -9,10 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 
+import raw_dataset
 import rsfc_gpu.study.run as study_run
 from rsfc_gpu.backend import cuda
 from rsfc_gpu.cli import main
 from rsfc_gpu.images.nifti import BoldSource
+from rsfc_gpu.study import raw_run
 from rsfc_gpu.study.config import parse_study
 from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.run import RunOptions, run_study
@@ -60,6 +62,23 @@ def test_another_study_of_the_same_runs_decodes_nothing(tmp_path, form, monkeypa
     monkeypatch.setattr(BoldSource, "volumes", lambda self: pytest.fail(f"{self.name} was decoded"))
     run_study(bids, second, other, options(work=work))
     assert files_of(second) == files_of(plain)
+
+
+@pytest.mark.slow
+def test_another_study_of_raw_runs_preprocesses_nothing(tmp_path, cpu, monkeypatch):
+    bids, work = tmp_path / "bids", tmp_path / "work"
+    bids.mkdir()
+    raw_dataset.write_participants(bids, ["01"])
+    raw_dataset.add_run(bids, "01", raw_dataset.run(1, cpu))
+    first, other = (
+        parse_study(raw_dataset.STUDY.replace("minimum_dof", f"low_hz = {low_hz}\nminimum_dof"), "raw")
+        for low_hz in (0.01, 0.02)
+    )
+    for study, out, kept in ((other, "plain", None), (first, "first", work), (other, "second", work)):
+        if out == "second":
+            monkeypatch.setattr(raw_run, "preprocess", lambda *_, **__: pytest.fail("done again"))
+        assert run_study(bids, tmp_path / out, study, options(work=kept)).count("kept") == 1
+    assert files_of(tmp_path / "second") == files_of(tmp_path / "plain")
 
 
 def test_a_changed_image_is_decoded_again(tmp_path):
