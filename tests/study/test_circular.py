@@ -114,7 +114,7 @@ def both_figures(model, contrast, sessions, seed, out, *, anywhere, effect=0.0):
     values = z[sessions[0]] if len(sessions) == 1 else z[sessions[1]] - z[sessions[0]]
     cells = [
         beside.correlation(cluster, sessions, people, "reduction_after", held, method)
-        for held, method in (((), "pearson"), (("load",), "pearson"), (("load",), "spearman"))
+        for held, method in (((), "Pearson"), (("load",), "partial Pearson"), (("load",), "partial Spearman"))
     ]
     assert all(cell["cv_n"] == N and cell["cv_folds"] == 8 for cell in cells)
     circular = np.corrcoef(values, people["reduction_after"])[0, 1]
@@ -199,7 +199,7 @@ def test_where_nothing_can_be_cross_validated_the_reason_stands_there(tmp_path):
     )
     beside = cross_validate(dataclasses.replace(findings, study=study, clusters=clusters), jobs=1)
     cluster = SimpleNamespace(**row)
-    cells = beside.correlation(cluster, ("baseline",), findings.people, "reduction_after", (), "pearson")
+    cells = beside.correlation(cluster, ("baseline",), findings.people, "reduction_after", (), "Pearson")
     assert cells == {"note": SELECTED + "; not cross-validated: 3 folds need at least 3 participants of either outcome, found 0"}  # fmt: skip # noqa: E501
     off = study.model_copy(update={"roc": study.roc.model_copy(update={"repeats": 0})})
     beside = cross_validate(dataclasses.replace(findings, study=off, clusters=clusters), jobs=1)
@@ -215,7 +215,7 @@ def test_participants_without_a_second_scan_are_left_out_of_the_change():
     people = pd.DataFrame({"participant_id": list("abcdefghijkl"), "reduction": np.arange(12.0)})
     key = {"model": "m", "contrast": "c", "seed": "s", "direction": "positive", "cluster": 1}
     beside = CrossValidation({tuple(key.values()): found})
-    cells = beside.correlation(SimpleNamespace(**key), ("first", "second"), people, "reduction", (), "pearson")
+    cells = beside.correlation(SimpleNamespace(**key), ("first", "second"), people, "reduction", (), "Pearson")
     expected = np.zeros(12)
     for split in (splits[0], splits[2]):
         change = z[1] - z[0]

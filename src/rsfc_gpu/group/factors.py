@@ -118,14 +118,13 @@ class Scans:
         names = tuple(str(level) for level in levels)
         if len(set(names)) != len(names):
             raise InputError(f"levels of {name!r} are not distinct: {list(names)}")
-        codes = np.full(len(values), -1, dtype=np.int64)
-        for code, level in enumerate(levels):
-            codes[(values == level).to_numpy(dtype=bool, na_value=False)] = code
+        place = {level: code for code, level in enumerate(levels)}
+        code_of = np.array([place.get(level, -1) for level in present] + [-1], dtype=np.int64)
+        seen = pd.factorize(values)[0]  # positions in `present`, -1 where missing
+        codes = code_of[seen]
         self.drop(missing, f"{name} is missing")
-        for level in present:
-            if level not in levels:
-                others = (values == level).to_numpy(dtype=bool, na_value=False)
-                self.drop(others, f"{name} {str(level)!r} is not a level of the model")
+        for number in np.flatnonzero(code_of[:-1] < 0):
+            self.drop(seen == number, f"{name} {str(present[number])!r} is not a level of the model")
         return Factor(name, names, codes)
 
     def require(self, names: Sequence[str]) -> None:

@@ -152,8 +152,8 @@ def fit(
 
     Parameters
     ----------
-    maps : (rows of the design's table, X, Y, Z) array, or that many NIfTI paths, in the table's order; the design
-        picks the rows that it kept.
+    maps : (rows of the design's table, X, Y, Z) array, or that many (X, Y, Z) arrays or NIfTI paths, in the table's
+        order; the design picks the rows that it kept.
     mask : search volume (path, array or Mask), values above 0; None: the whole grid. Voxels that some map lacks, or
         that do not vary, drop out: see `samples.read_samples`.
     affine : of an array of maps, (4, 4); None: coordinates are voxel indices.

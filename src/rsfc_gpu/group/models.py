@@ -201,8 +201,9 @@ def _complete_subjects(scans: Scans, times: Factor, covariates: Sequence[str]) -
             raise InputError(f"subject {people.levels[pair[0]]} has two rows at {times.name} {times.levels[pair[1]]!r}")
         seen.add(pair)
     scans.require(covariates)
+    inside = np.isin(np.arange(len(people.codes)), scans.kept)
     for person in range(len(people.levels)):
-        rows = (people.codes == person) & np.isin(np.arange(len(people.codes)), scans.kept)
+        rows = (people.codes == person) & inside
         lacking = [level for code, level in enumerate(times.levels) if code not in times.codes[rows]]
         if lacking and rows.any():
             scans.drop(rows, f"incomplete: no usable map at {times.name} {', '.join(map(repr, lacking))}")

@@ -13,7 +13,7 @@ from rsfc_gpu.errors import InputError
 from rsfc_gpu.images.mask import Mask, check_same_grid
 
 F32 = NDArray[np.float32]
-Maps = NDArray[Any] | Sequence[str | Path]
+Maps = NDArray[Any] | Sequence[str | Path] | Sequence[NDArray[Any]]
 MaskSource = Mask | NDArray[Any] | str | Path
 
 
@@ -24,7 +24,7 @@ def read_samples(
 
     Parameters
     ----------
-    maps : (n_table_rows, X, Y, Z) array, or that many NIfTI paths. rows : positions of the maps to take.
+    maps : (n_table_rows, X, Y, Z) array, or that many of (X, Y, Z), or NIfTI paths. rows : positions of those to take.
     mask : search volume, values above 0; None: the whole grid.
     affine : of an array, (4, 4); from the files otherwise.
 

@@ -33,11 +33,11 @@ class CrossValidation:
         people: pd.DataFrame,
         outcome: str,
         held: Sequence[str],
-        method: Literal["pearson", "spearman"],
+        method: str,
     ) -> Cells:
         """Cells beside a circular correlation of a cluster's z, or of its change over two sessions, with an outcome.
 
-        `held` are columns of `people` held constant.
+        `held` are columns of `people` held constant, `method` is that of the association ("partial Spearman").
         """
         found = self.found[_key(cluster)]
         if isinstance(found, str):
@@ -46,7 +46,8 @@ class CrossValidation:
         try:
             scores = found.scores(sessions)
             covariates = table[list(held)] if held else None
-            figure = clinical.cross_validated_correlation(scores, table[outcome], covariates, method=method)
+            kind: Literal["pearson", "spearman"] = "spearman" if "Spearman" in method else "pearson"
+            figure = clinical.cross_validated_correlation(scores, table[outcome], covariates, method=kind)
         except InputError as error:
             return _without(str(error))
         return _cells(figure, "cv_r")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,41 +106,33 @@ def associations(findings: Findings, again: CrossValidation) -> pd.DataFrame:
     visits: dict[str, tuple[str, ...]] = {"baseline": (study.participants.baseline,)}
     if study.associations.change and findings.after is not None:
         visits["change"] = (study.participants.baseline, findings.after)
-    rows = [
-        _association(findings, again, cluster, measure, sessions, f"reduction_{visit}", held)
-        for cluster in findings.of(study.associations.models)
-        for measure, sessions in visits.items()
-        for visit in study.associations.outcomes
-        for held in ((), *((name,) for name in study.associations.partial))
-    ]
+    rows = []
+    for cluster in findings.of(study.associations.models):
+        known = findings.known(cluster) | {"circular": findings.is_circular(cluster)}
+        for measure, sessions in visits.items():
+            z = [findings.z(cluster, session) for session in sessions]
+            values = z[1] - z[0] if len(z) == 2 else z[0]
+            for visit in study.associations.outcomes:
+                for held in ((), *((name,) for name in study.associations.partial)):
+                    row = known | {"measure": measure, "outcome": f"reduction_{visit}"}
+                    row |= _association(findings, values, row["outcome"], held)
+                    if row["circular"] and "r" in row:
+                        row |= again.correlation(
+                            cluster, sessions, findings.people, row["outcome"], held, row["method"]
+                        )
+                    rows.append(row)
     return _corrected(pd.DataFrame(rows, columns=ASSOCIATION_COLUMNS))
 
 
-def _association(
-    findings: Findings,
-    again: CrossValidation,
-    cluster: Any,
-    measure: str,
-    sessions: Sequence[str],
-    outcome: str,
-    held: tuple[str, ...],
-) -> dict[str, Any]:
-    people = findings.people
-    scored = findings.scored
-    row = findings.known(cluster) | {"measure": measure, "outcome": outcome, "covariates": ", ".join(held) or None}
-    row["circular"] = findings.is_circular(cluster)
-    z = [findings.z(cluster, session) for session in sessions]
-    values = z[1] - z[0] if len(z) == 2 else z[0]
+def _association(findings: Findings, z: pd.Series[float], outcome: str, held: tuple[str, ...]) -> dict[str, Any]:
+    people, scored = findings.people, findings.scored
     covariates = people.loc[scored, list(held)] if held else None
+    row = {"covariates": ", ".join(held) or None}
     try:
-        found = clinical.associate(values[scored], people.loc[scored, outcome], covariates)
+        found = clinical.associate(z[scored], people.loc[scored, outcome], covariates)
     except InputError as error:
         return row | {"note": str(error)}
-    row |= asdict(found) | {"text": found.text}
-    if row["circular"]:
-        method: Literal["pearson", "spearman"] = "spearman" if "Spearman" in found.method else "pearson"
-        row |= again.correlation(cluster, sessions, people, outcome, held, method)
-    return row
+    return row | asdict(found) | {"text": found.text}
 
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:

@@ -89,7 +89,8 @@ class Refit:
         if part is None:
             return None
         rows, design = part
-        samples = self.samples[self.scans.index.get_indexer(self.built.scans.index[rows])]
+        # Views: a copy of the volumes would take longer than the fit.
+        samples = [self.samples[at] for at in self.scans.index.get_indexer(self.built.scans.index[rows])]
         try:
             backend = select_backend("cpu", threads=1)
             return group.fit(samples, design, mask=self.mask, affine=self.affine, backend=backend)
