@@ -20,8 +20,8 @@ _compile = njit(cache=True, nogil=True, error_model="numpy")
 def gather_integers(volume, run_starts, run_places, row, total, first, varies):
     """Copy the voxels of a mask to `row`, add them to `total` (int64), note which differ from `first`; the row's sum.
 
-    The mask is given as runs of neighbours along x; see `Mask.runs`. Plain loops over slices, because those are what the
-    compiler turns into vector instructions: half the time of an index per voxel.
+    The mask is given as runs of neighbours along x; see `Mask.runs`. Plain loops over slices, because the compiler
+    turns those into vector instructions: half the time of an index per voxel.
     """
     for k in range(run_starts.size):
         source = volume[run_starts[k] : run_starts[k] + run_places[k + 1] - run_places[k]]

@@ -262,6 +262,7 @@ def _facts(
         "NormalisationDice": round(float(warp.dice), 4),
         "AffineZooms": np.round(zooms, 4).tolist(),
         "Affine": np.round(warp.affine, 6).tolist(),
+        "WarpCoefficients": np.round(warp.coefficients, 5).tolist(),  # with the affine, the whole warp
         "SliceTiming": list(times) if times else settings.slice_timing,
         "Settings": settings_in_words(settings),
     }
