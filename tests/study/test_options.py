@@ -11,10 +11,12 @@ import pytest
 
 import raw_dataset
 import rsfc_gpu.study.run as study_run
+from cuda_on_host.build import missing_compiler
+from cuda_on_host.fake_cupy import Device, pretended_gpu
 from rsfc_gpu.backend import cuda
 from rsfc_gpu.cli import main
 from rsfc_gpu.images.nifti import BoldSource
-from rsfc_gpu.study import raw_run
+from rsfc_gpu.study import device, raw_run
 from rsfc_gpu.study.config import parse_study
 from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.run import RunOptions, run_study
@@ -131,9 +133,27 @@ def test_worker_processes_share_out_the_gpus(monkeypatch):
     assert choose(plan, processes, cpu)[1] == choose(plan, RunOptions(scheduler="tcp://h:1"), gpu)[1] == []
 
 
-def test_tasks_of_a_process_share_a_backend():
+def test_tasks_of_a_process_share_a_backend_and_its_limit():
     choice = DeviceChoice("cpu", 1)
     assert choice.open() is DeviceChoice("cpu", 1).open() is not DeviceChoice("cpu", 2).open()
+    if missing_compiler() is not None:
+        pytest.skip(missing_compiler())
+    with pretended_gpu(Device("plain")):
+        one, two = DeviceChoice("cuda", 1, 300_000).open(), DeviceChoice("cuda", 2, 300_000).open()
+    device._opened.cache_clear()
+    assert one is two and one.max_memory_bytes == 300_000
+
+
+def test_the_limit_reaches_the_tasks(dataset, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(function, tasks, **how):
+        seen.extend(task.device for task in tasks)
+        return map(function, tasks)
+
+    monkeypatch.setattr(study_run, "run_all", watched)
+    run_study(dataset, tmp_path, SETTINGS, options(max_gpu_memory_bytes=10**9))
+    assert set(seen) == {DeviceChoice("cpu", 1, 10**9)} and len(seen) == 5
 
 
 @pytest.mark.parametrize(
