@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: install demo test check check-all check-gpu bench-gpu bench figures docs clean
+.PHONY: install demo test check check-all check-gpu bench-gpu bench bench-stages bench-peers figures docs clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -42,9 +42,13 @@ check-gpu:
 bench-gpu:  ## every stage on the GPU beside the CPU: benchmarks/results/DATE-DEVICE.json
 	PYTHONPATH=src $(PYTHON) benchmarks/bench_gpu.py
 
-bench: install  ## one run and group inference, beside their floors
-	$(RUN) benchmarks/bench_run.py
-	$(RUN) -m pytest benchmarks/bench_group.py --benchmark-enable --benchmark-only -q
+bench: install bench-stages bench-peers  ## every benchmark of the CPU: benchmarks/results/stages.json and peers.json
+
+bench-stages: install  ## each stage beside its floor, by pytest-benchmark
+	$(RUN) -m pytest benchmarks --benchmark-enable --benchmark-only -q --benchmark-json benchmarks/results/stages.json
+
+bench-peers: install  ## beside nilearn, statsmodels and plain NumPy
+	$(RUN) benchmarks/compare_peers.py --size small paper --json benchmarks/results/peers.json
 
 figures: install  ## docs/figures and the tables made from benchmarks/results
 	$(RUN) benchmarks/figures.py

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+import compare_peers
+import peers
 from rsfc_gpu.bench.inputs import Size
 
+BENCHMARKS = Path(compare_peers.__file__).parent
 TINY = Size(n_volumes=130, n_voxels=1500, n_seeds=3, n_maps=16)
 
 
-@pytest.fixture
-def compare_peers(monkeypatch) -> Any:
-    benchmarks = Path(__file__).parents[2] / "benchmarks"
-    if not benchmarks.is_dir():
-        pytest.skip("benchmarks/ is not beside tests/")
-    monkeypatch.syspath_prepend(str(benchmarks))
-    module = import_module("compare_peers")
-    monkeypatch.setitem(module.NAMED, "small", TINY)
-    return module
-
-
 @pytest.mark.slow
-def test_the_whole_comparison_at_a_tiny_size(compare_peers, tmp_path, capsys) -> None:
+def test_the_whole_comparison_at_a_tiny_size(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(compare_peers.NAMED, "small", TINY)
     target = tmp_path / "peers.json"
     assert compare_peers.main(["--size", "small", "--rounds", "1", "--json", str(target)]) == 0
     found = json.loads(target.read_text())["sizes"]["small"]
@@ -45,8 +38,7 @@ def test_the_whole_comparison_at_a_tiny_size(compare_peers, tmp_path, capsys) ->
     assert 0.3 < low <= high < 1
 
 
-def test_ours_agrees_with_every_recipe_that_is_the_same(compare_peers, tmp_path) -> None:
-    peers = compare_peers.peers
+def test_ours_agrees_with_every_recipe_that_is_the_same(tmp_path) -> None:
     peers.prepare_run(tmp_path, TINY)
     names = ["rsfc_gpu", "rsfc_gpu, one regression", "nilearn, its example", "nilearn, at its best", "plain NumPy"]
     maps = {name: peers.ON_RUNS[name](tmp_path) for name in names}
@@ -57,8 +49,7 @@ def test_ours_agrees_with_every_recipe_that_is_the_same(compare_peers, tmp_path)
         compare_peers.agree_on_runs(maps)
 
 
-def test_groups_agree_with_nilearn_and_statsmodels(compare_peers, tmp_path, monkeypatch) -> None:
-    peers = compare_peers.peers
+def test_groups_agree_with_nilearn_and_statsmodels(tmp_path, monkeypatch) -> None:
     peers.prepare_group(tmp_path, TINY)
     in_memory, on_disk = peers.Group(tmp_path, in_memory=True), peers.Group(tmp_path)
     compare_peers.agree_on_groups(in_memory)
@@ -66,3 +57,12 @@ def test_groups_agree_with_nilearn_and_statsmodels(compare_peers, tmp_path, monk
     monkeypatch.setattr(peers, "nilearn_t", lambda group: peers.numpy_t(group) + 1)
     with pytest.raises(SystemExit, match="from nilearn differ"):
         compare_peers.agree_on_groups(in_memory)
+
+
+def test_every_stage_has_benchmarks_with_a_floor() -> None:
+    command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "--collect-only", "-q"]
+    listed = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=True).stdout
+    for stage in ("run", "group", "preprocess", "report"):
+        names = [line.split("::")[1] for line in listed.splitlines() if f"bench_{stage}.py::" in line]
+        assert any("floor" in name for name in names), stage
+        assert any("floor" not in name for name in names), stage
