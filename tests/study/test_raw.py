@@ -148,6 +148,9 @@ def test_what_is_done_is_reused_and_other_settings_do_it_again(dataset, out, tmp
     # Half a ball is a head now, without a seed or with: its picture is no longer that of a failure.
     assert again.n_reused == 0 and again.count("failed") == 0
     assert not list(copy.rglob("*failedmean*")) and list(copy.rglob("sub-03*desc-mean_bold.nii.gz"))
+    strict = parse_study(raw_dataset.STUDY + "maximum_translation_mm = 0.001\n", "raw")
+    assert run_study(dataset, copy, strict, OPTIONS).count("excluded") == 3
+    assert not list(copy.rglob("*mean_bold*"))  # pictures of what was left out this time would mislead
 
 
 def test_slice_times_of_the_sidecar_decide_too(dataset, out, tmp_path):

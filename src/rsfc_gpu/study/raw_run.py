@@ -23,7 +23,6 @@ from rsfc_gpu.images.series import read_series
 from rsfc_gpu.images.series_file import StoredSeries, open_series, write_series
 from rsfc_gpu.preprocess import (
     NormalisationError,
-    Preprocessed,
     PreprocessSettings,
     RealignmentError,
     Warp,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
 _BYTES_OF_PROGRAM = 350_000_000
+_MEANS = {"kept": "desc-mean_bold", "failed": "desc-failedmean_bold"}
 _TISSUES = {"white_matter": "white_matter", "csf": "csf", "global": "brain"}  # signals, and the masks they come from
 
 
@@ -160,40 +160,27 @@ def prepare_raw(
     ------
     InputError : slice times missing or impossible, a damaged file. ResourceError : a file cannot be written.
     """
-    times = slice_times_of(files, images, settings)
-    discard, native = settings.discard_volumes, BoldSource.open(files.bold)
-    masks = _masks(settings.voxel_mm)  # made before the run takes memory
-    mean, failed_mean = Path(f"{beside}desc-mean_bold.nii.gz"), Path(f"{beside}desc-failedmean_bold.nii.gz")
-    key = "" if cache is None else _key(files, settings, times, tr_s, backend)
-    stored = None if cache is None else open_series(cache, key)
-    if stored is None:
-        try:
-            done = preprocess(files.bold, settings, backend, slice_times_s=times, tr_s=tr_s)
-        except RealignmentError as error:
-            return PreparedRun(error.motion, discard, left_out=("realignment", "failed", str(error)))
-        except NormalisationError as error:
-            facts = _facts(files, settings, times, error.warp)
-            picture = np.asarray(error.warp.apply(error.mean, settings.voxel_mm).dataobj)
-            return PreparedRun(
-                error.motion,
-                discard,
-                left_out=("normalisation", "failed", str(error)),
-                numbers=_numbers(facts),
-                written=_write_mean(failed_mean, picture, facts, stale=mean),
-            )
-        if done.exclusion is not None:
-            return PreparedRun(done.motion, discard, left_out=("motion", "excluded", done.exclusion))
-        stored = _gathered(done, files, settings, times, backend)
-        del done  # the image: four times as large as the series inside the brain
+    scanned = _Scanned(files, settings, slice_times_of(files, images, settings), tr_s)
+    native, masks = BoldSource.open(files.bold), _masks(settings.voxel_mm)  # before the run takes memory
+    for old in _MEANS.values():  # of settings before
+        for ending in (".nii.gz", ".json"):
+            Path(f"{beside}{old}{ending}").unlink(missing_ok=True)
+    key = "" if cache is None else scanned.key(backend)
+    found = None if cache is None else open_series(cache, key)
+    if found is None:
+        done = _preprocessed(scanned, backend, beside)
+        if isinstance(done, PreparedRun):
+            return done
+        found = done
         if cache is not None:
-            write_series(cache, key, stored.series, arrays=stored.arrays, notes=stored.notes)
-    motion = np.asarray(stored.arrays["motion"], dtype=np.float64)
+            write_series(cache, key, found.series, arrays=found.arrays, notes=found.notes)
+    motion = np.asarray(found.arrays["motion"], dtype=np.float64)
     fd_mm = framewise_displacement(motion, "jenkinson", native.affine, native.shape)
     return PreparedRun(
         motion,
-        discard,
+        settings.discard_volumes,
         run=Run(
-            bold=stored.series,
+            bold=found.series,
             mask=masks["brain"],
             tr_s=tr_s,
             motion=motion,
@@ -201,42 +188,73 @@ def prepare_raw(
             space=files.space,
             motion_grid=native,
         ),
-        numbers={"mean_fd_jenkinson_mm": round(float(fd_mm.mean()), 6), **_numbers(stored.notes)},
-        settings={"discard_volumes": discard, "fwhm_mm": settings.fwhm_mm},
-        written=_write_mean(mean, stored.arrays["mean"], stored.notes, stale=failed_mean),
+        numbers={"mean_fd_jenkinson_mm": round(float(fd_mm.mean()), 6), **_numbers(found.notes)},
+        settings={"discard_volumes": settings.discard_volumes, "fwhm_mm": settings.fwhm_mm},
+        written=_write_mean(f"{beside}{_MEANS['kept']}", found.arrays["mean"], found.notes),
     )
 
 
-def _gathered(
-    done: Preprocessed,
-    files: RunFiles,
-    settings: PreprocessSettings,
-    times: tuple[float, ...] | None,
-    backend: Backend,
-) -> StoredSeries:
-    """The series of a preprocessed run inside the brain, with all that a study wants to know of it."""
+@dataclass(frozen=True)
+class _Scanned:
+    """A run as scanned, and what is to be done to it."""
+
+    files: RunFiles
+    settings: PreprocessSettings
+    slice_times_s: tuple[float, ...] | None
+    tr_s: float
+
+    def key(self, backend: Backend) -> str:
+        """The hash of all that the series of the preprocessed run depends on."""
+        return digest_of(
+            {
+                "version": __version__,
+                "file": file_digest(self.files.bold),
+                "preprocess": settings_in_words(self.settings),
+                "slice_times_s": self.slice_times_s,
+                "tr_s": self.tr_s,
+                "backend": backend.name,  # they differ in the last digits
+            }
+        )
+
+    def facts(self, warp: Warp) -> dict[str, Any]:
+        """The sidecar of the mean image: what was done, and how the head differs from the template."""
+        zooms = np.sqrt((warp.affine[:3, :3] ** 2).sum(axis=0))
+        return {
+            "Description": "mean of the normalised run, not smoothed",
+            "Sources": [self.files.bold.name],
+            "NormalisationDice": round(float(warp.dice), 4),
+            "AffineZooms": np.round(zooms, 4).tolist(),
+            "Affine": np.round(warp.affine, 6).tolist(),
+            "SliceTiming": list(self.slice_times_s) if self.slice_times_s else self.settings.slice_timing,
+            "Settings": settings_in_words(self.settings),
+        }
+
+
+def _preprocessed(scanned: _Scanned, backend: Backend, beside: str) -> PreparedRun | StoredSeries:
+    """The series of the preprocessed run, with its motion, its mean and the facts about it; or why it is left out."""
+    settings, discard = scanned.settings, scanned.settings.discard_volumes
+    try:
+        done = preprocess(scanned.files.bold, settings, backend, slice_times_s=scanned.slice_times_s, tr_s=scanned.tr_s)
+    except RealignmentError as error:
+        return PreparedRun(error.motion, discard, left_out=("realignment", "failed", str(error)))
+    except NormalisationError as error:
+        facts = scanned.facts(error.warp)
+        picture = np.asarray(error.warp.apply(error.mean, settings.voxel_mm).dataobj)
+        return PreparedRun(
+            error.motion,
+            discard,
+            left_out=("normalisation", "failed", str(error)),
+            numbers=_numbers(facts),
+            written=_write_mean(f"{beside}{_MEANS['failed']}", picture, facts),
+        )
+    if done.exclusion is not None:
+        return PreparedRun(done.motion, discard, left_out=("motion", "excluded", done.exclusion))
     assert done.image is not None and done.normalised_mean is not None and done.warp is not None
     masks = {name: Mask.from_array(*load_volume(image)) for name, image in _masks(settings.voxel_mm).items()}
     regions = {name: masks[of] for name, of in _TISSUES.items()}
     series = read_series(BoldSource.open(done.image), masks["brain"], backend, regions=regions)
     arrays = {"motion": done.motion, "mean": np.asarray(done.normalised_mean.dataobj)}
-    return StoredSeries(series, arrays, _facts(files, settings, times, done.warp))
-
-
-def _key(
-    files: RunFiles, settings: PreprocessSettings, times: tuple[float, ...] | None, tr_s: float, backend: Backend
-) -> str:
-    """The hash of all that the series of a raw run depends on."""
-    return digest_of(
-        {
-            "version": __version__,
-            "file": file_digest(files.bold),
-            "preprocess": settings_in_words(settings),
-            "slice_times_s": times,
-            "tr_s": tr_s,
-            "backend": backend.name,  # they differ in the last digits
-        }
-    )
+    return StoredSeries(series, arrays, scanned.facts(done.warp))
 
 
 @lru_cache(maxsize=2)
@@ -251,28 +269,9 @@ def _numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"normalisation_dice": facts["NormalisationDice"]}
 
 
-def _facts(
-    files: RunFiles, settings: PreprocessSettings, times: tuple[float, ...] | None, warp: Warp
-) -> dict[str, Any]:
-    """The sidecar of a mean image: what was done to its run, and how the head differs from the template."""
-    zooms = np.sqrt((warp.affine[:3, :3] ** 2).sum(axis=0))
-    return {
-        "Description": "mean of the normalised run, not smoothed",
-        "Sources": [files.bold.name],
-        "NormalisationDice": round(float(warp.dice), 4),
-        "AffineZooms": np.round(zooms, 4).tolist(),
-        "Affine": np.round(warp.affine, 6).tolist(),
-        "WarpCoefficients": np.round(warp.coefficients, 5).tolist(),  # with the affine, the whole warp
-        "SliceTiming": list(times) if times else settings.slice_timing,
-        "Settings": settings_in_words(settings),
-    }
-
-
-def _write_mean(path: Path, mean: NDArray[np.float32], facts: Mapping[str, Any], *, stale: Path) -> tuple[Path, Path]:
-    """The image and its sidecar; that of another outcome, from settings before, goes."""
-    beside = [Path(str(one).removesuffix(".nii.gz") + ".json") for one in (path, stale)]
-    for old in (stale, beside[1]):
-        old.unlink(missing_ok=True)
-    save_volume(path, mean, written_grid(facts["Settings"]["voxel_mm"]).affine)
-    write_json(beside[0], facts)
-    return path, beside[0]
+def _write_mean(start: str, mean: NDArray[np.float32], facts: Mapping[str, Any]) -> tuple[Path, Path]:
+    """The image and its sidecar."""
+    image, words = Path(f"{start}.nii.gz"), Path(f"{start}.json")
+    save_volume(image, mean, written_grid(facts["Settings"]["voxel_mm"]).affine)
+    write_json(words, facts)
+    return image, words
