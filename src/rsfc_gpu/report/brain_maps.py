@@ -72,7 +72,7 @@ def brain_map(
     peaks_mm : slices go through these.
     """
     finite = np.nan_to_num(values)
-    limit = max(float(np.abs(finite).max()), threshold * 1.05 + 1e-6)
+    limit = scale_end(finite, threshold)
     ramp = colours(threshold, limit, kind=kind)
     volume = Upright.of(finite, affine)
     figure = new_figure(DOUBLE_MM, _HEIGHT_MM)
@@ -86,7 +86,8 @@ def brain_map(
 
     _glass(axes, volume, painted)
     _slices(axes, volume, painted, slice_positions(peaks_mm))
-    _scale(axes, ramp, scale_label, (threshold, limit), two_sided=bool((finite < -threshold).any()))
+    lowest = -limit if (finite < -threshold).any() else threshold
+    _scale(axes, ramp, scale_label, (lowest, threshold, limit), is_cut=bool(np.abs(finite).max() > limit))
     if title:
         axes.text(1.0, _HEIGHT_MM - 1.2, title, va="top", fontsize=8.5, fontweight="bold")
     return figure
@@ -147,6 +148,19 @@ def mni_template() -> Upright:
     return Upright(light, first, whole.step_mm)
 
 
+def scale_end(values: NDArray[np.float32], threshold: float) -> float:
+    """Where the colours of a map end: its strongest value, but at most twice what a tenth of what is shown reaches.
+
+    In a map of the sample's mean the seed itself is many times stronger than all that it connects with.
+    """
+    strength = np.abs(values)
+    shown = strength[strength > threshold]
+    if not shown.size:
+        return threshold * 1.05 + 1e-6
+    strongest = min(float(shown.max()), 2 * float(np.percentile(shown, 90)))
+    return max(strongest, threshold * 1.05 + 1e-6)
+
+
 def colours(threshold: float, limit: float, *, kind: Kind, lowest: float | None = None) -> Any:
     """The colours from `lowest` (-limit if None) to limit: grey up to the threshold, then the whole ramp."""
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap
@@ -160,17 +174,23 @@ def colours(threshold: float, limit: float, *, kind: Kind, lowest: float | None 
     return ListedColormap(table, name="rsfc")
 
 
-def _scale(axes: Any, ramp: Any, label: str, ends: tuple[float, float], *, two_sided: bool) -> None:
-    """The colours with the numbers they stand for."""
+def _scale(axes: Any, ramp: Any, label: str, ends: tuple[float, float, float], *, is_cut: bool) -> None:
+    """The colours with the numbers they stand for: the lowest, the threshold and the highest; `is_cut`: and beyond."""
     from matplotlib.patches import Rectangle
 
-    threshold, limit = ends
+    lowest, threshold, limit = ends
     left, right, bottom, top = _SCALE_AT
-    lowest = -limit if two_sided else threshold
     level = np.linspace(lowest, limit, _LEVELS)[:, None]
     show(axes, ramp((level + limit) / (2 * limit), bytes=True), _SCALE_AT)
     axes.add_artist(Rectangle((left, bottom), right - left, top - bottom, fill=False, linewidth=0.5, edgecolor=INK))
-    for tick in [threshold, limit] if not two_sided else [-limit, -threshold, threshold, limit]:
+    for tick in sorted({lowest, -threshold, threshold, limit} if lowest < 0 else {threshold, limit}):
         height = bottom + (top - bottom) * (tick - lowest) / (limit - lowest)
-        axes.text(right + 1.0, height, unit(tick, 1), va="center", fontsize=7)
+        beyond = (
+            ""
+            if not is_cut or abs(tick) < limit
+            else "\N{GREATER-THAN OR EQUAL TO}"
+            if tick > 0
+            else "\N{LESS-THAN OR EQUAL TO}"
+        )
+        axes.text(right + 1.0, height, f"{beyond}{unit(tick, 1)}", va="center", fontsize=7)
     axes.text((left + right) / 2, top + 1.5, label, ha="center", va="bottom", fontsize=7.5)

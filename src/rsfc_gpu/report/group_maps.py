@@ -34,13 +34,14 @@ _HEADINGS = {
     "p_unc": "p",
     "p_fwe": "p FWE",
     "q_fdr": "q FDR",
-    "q_model": "q, whole model",
+    "q_model": "q model",
     "cell_means": "Cell means of z",
 }
+_LONGEST_MEANING = 40
 _FORMATS = {"peak": fixed(2)}
 _NOTES = (
     "x, y, z: peak in millimetres of MNI space. p, p FWE, q FDR: of the cluster; q FDR within its map and direction.",
-    "q, whole model: Benjamini-Hochberg over all clusters of the model: over its seeds, contrasts and directions.",
+    "q model: Benjamini-Hochberg over all clusters of the model: over its seeds, contrasts and directions.",
 )
 
 
@@ -175,18 +176,32 @@ def _cluster_table(model: Mapping[str, Any], found: Sequence[MapResult], exhibit
     table["statistic"] = table["statistic"].map(unbroken)
     peaks = table[["x", "y", "z"]].to_numpy(dtype=np.float64)
     table["peak_mm"] = [unbroken(", ".join(map(fixed(0), xyz))) for xyz in peaks]
-    shown = [name for name in _HEADINGS if name in table and table[name].notna().any()]
-    if table["contrast"].nunique() == 1:
-        shown.remove("contrast")
+    told = _long_meanings(table)
+    if told:
+        table["meaning"] = [unbroken(" ".join(str(text).split()[-2:])) for text in table["meaning"]]
+    constant = [name for name in ("contrast", "statistic") if table[name].nunique() == 1]
+    shown = [name for name in _HEADINGS if name in table and name not in constant and table[name].notna().any()]
+    test = f", {table['statistic'].iloc[0]}" if "statistic" in constant else ""
     return exhibits.table(
         f"clusters_{model['name']}",
         table[shown],
-        title=f"{model['name']}: clusters that survive.",
+        title=f"{model['name']}: clusters that survive{test}.",
         headings={name: _HEADINGS[name] for name in shown},
         formats=_FORMATS,
-        notes=_NOTES,
+        notes=(*told, *_NOTES),
         as_file=as_file,
     )
+
+
+def _long_meanings(table: pd.DataFrame) -> list[str]:
+    """Notes that say what is above or below 0, contrast by contrast, where the words are too long for a cell."""
+    if "meaning" not in table or table["meaning"].dropna().astype(str).str.len().max() <= _LONGEST_MEANING:
+        return []
+    times = " \N{MULTIPLICATION SIGN} "
+    effects = {
+        str(row["contrast"]): str(row["meaning"]).rsplit(" ", 2)[0].replace("*", times) for _, row in table.iterrows()
+    }
+    return [f"Direction, {contrast}: of {effect}." for contrast, effect in effects.items()]
 
 
 def _map(one: MapResult, exhibits: Exhibits, *, has_viewer: bool) -> Iterator[Block]:

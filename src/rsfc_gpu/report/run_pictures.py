@@ -89,12 +89,14 @@ def _motion(motion: Mapping[str, RunMotion], scales: RunScales, exhibits: Exhibi
 
     def caption(name: str, rank: int) -> str:
         shift, turn = motion[name].largest
-        gate = "; dashed: the gates" if scales.translation_gate_mm is not None else ""
-        return (
-            f"Head motion of {short_name(name)}, rank {rank}: {shift:.2f} mm and {turn:.2f} degrees from the first "
-            f"volume. Scrubbed volumes are shaded{gate}."
-        )
+        return f"Head motion of {short_name(name)}, rank {rank}: {shift:.2f} mm, {turn:.2f} degrees."
 
+    if motion:
+        yield Text("Head motion of the runs that moved most", "heading")
+        yield Text(
+            "From the first volume, all runs to one scale. Dashed lines are the study's limits: runs beyond those of "
+            "shift or turn are left out, volumes beyond that of framewise displacement (FD) are scrubbed (shaded)."
+        )
     order = sorted(motion, key=moved_most, reverse=True)
     yield from pictures("motion", order, lambda: MotionPlot(scales), show, caption, exhibits)
 
@@ -115,10 +117,16 @@ def _carpets(
         plot.show(carpets[name], cleaned.get(name), fd_mm, kept, short_name(name))
 
     def caption(name: str, rank: int) -> str:
-        when = "before and after cleaning" if cleaned else "before cleaning"
-        marks = "; scrubbed volumes are shaded before it and blank after it" if cleaned else "; scrubbed: shaded"
-        return f"Carpet plot of {short_name(name)} {when}, rank {rank} in mean framewise displacement{marks}."
+        return f"Carpet plot of {short_name(name)}, rank {rank} in mean framewise displacement."
 
+    if carpets:
+        when = "before and after cleaning" if cleaned else "before cleaning"
+        blank = ", blank after it" if cleaned else ""
+        yield Text(f"Carpet plots {when}", "heading")
+        yield Text(
+            "Each row is a voxel, from 2 standard deviations below its mean (black) to 2 above (white). Scrubbed "
+            f"volumes are shaded before cleaning{blank}. What cleaning should take away runs from top to bottom."
+        )
     order = sorted(carpets, key=lambda name: -float(motion[name].fd_mm.mean()) if fits(name) else 1.0)
     yield from pictures("carpet", order, lambda: CarpetPlot(scales, has_cleaned=bool(cleaned)), show, caption, exhibits)
 
@@ -144,7 +152,7 @@ def pictures(
         for name in order[on_page:]:
             show(plot, name)
             exhibits.file(f"{kind}_{name}", drawn.image())
-        yield Text(f"Of the other {len(order) - on_page} runs: figures/{kind}_*.png.", "note")
+        yield Text(f"The figures of the other {len(order) - on_page} runs are files: figures/{kind}_*.png.", "note")
 
 
 def short_name(run: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rsfc_gpu.report.style import DOUBLE_MM, INK, MUTED, SERIES, SINGLE_MM, VERMILION, new_figure, styled, unit
+from rsfc_gpu.report.style import DOUBLE_MM, INK, SERIES, SINGLE_MM, VERMILION, new_figure, styled
 
 _SHADE = np.array([213, 94, 0, 70], dtype=np.uint8)  # vermilion, thin
 _DASHES = (0, (4, 2))
@@ -48,12 +48,12 @@ class MotionPlot:
             ("Turn (deg)", scales.rotation_degrees, scales.rotation_gate_degrees, ("pitch", "roll", "yaw")),
         )
         for number, (label, limit, gate, names) in enumerate(panels):
-            axes = self.figure.add_axes((0.16, 0.645 - 0.26 * number, 0.82, 0.2))
+            axes = self.figure.add_axes((0.175, 0.645 - 0.26 * number, 0.805, 0.2))
             self._add(axes, label, scales, names, bottom=-limit, top=limit)
             for height in () if gate is None or gate > limit else (-gate, gate):
                 axes.axhline(height, color=VERMILION, linewidth=0.7, linestyle=_DASHES)
             axes.tick_params(labelbottom=False)
-        axes = self.figure.add_axes((0.16, 0.125, 0.82, 0.2))
+        axes = self.figure.add_axes((0.175, 0.125, 0.805, 0.2))
         self._add(axes, "FD (mm)", scales, ("",), bottom=0.0, top=scales.fd_mm)
         _threshold(axes, scales)
         axes.set_xlabel("Volume")
@@ -64,7 +64,7 @@ class MotionPlot:
     ) -> None:
         axes.set_ylim(bottom, top)
         axes.set_ylabel(label)
-        axes.yaxis.set_label_coords(-0.125, 0.5)
+        axes.yaxis.set_label_coords(-0.15, 0.5)
         self._shades.append(_shade(axes, scales.n_volumes, bottom, top))
         for number, name in enumerate(names):
             colour = SERIES[number] if name else INK
@@ -181,7 +181,6 @@ def _threshold(axes: Any, scales: RunScales) -> None:
     limit = scales.fd_threshold_mm
     if limit is not None and limit <= scales.fd_mm:
         axes.axhline(limit, color=VERMILION, linewidth=0.7, linestyle=_DASHES)
-        axes.text(0.0, limit, f" {unit(limit, 1)} mm", color=MUTED, fontsize=6, va="bottom")
 
 
 def _shade(axes: Any, n_volumes: int, bottom: float, top: float) -> Any:

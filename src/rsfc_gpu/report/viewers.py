@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rsfc_gpu.report.brain_maps import Kind, colours
+from rsfc_gpu.report.brain_maps import Kind, colours, scale_end
 
 _SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 _STYLE_ATTRIBUTE = re.compile(r"""\sstyle=("[^"]*"|'[^']*')""", re.IGNORECASE)
@@ -75,7 +75,7 @@ def viewer(
     from nilearn import plotting
 
     finite = np.nan_to_num(values).astype(np.float32)
-    limit = float(np.ceil(10 * max(np.abs(finite).max(), threshold * 1.05 + 1e-6)) / 10)  # a short number in the scale
+    limit = float(np.ceil(10 * scale_end(finite, threshold)) / 10)  # a short number in the scale
     lowest = 0.0 if kind == "F" else -limit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nilearn warns of masked arrays within NumPy
