@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 #: Name of the figure, what draws it, and the results that it is given.
 FIGURES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "scaling": (draw.scaling, ("scaling",)),
-    "stages": (draw.stages, ("run", "group", "preprocess")),
+    "stages": (draw.stages, ("stages",)),
     "calibration": (draw.calibration, ("calibration",)),
     "planted": (draw.planted, ("planted-clear", "planted-paper", "planted-none")),
     "peers": (draw.peers, ("peers",)),

@@ -125,29 +125,33 @@ def _laws_against_measured(panel: Any, paper: Results) -> None:
 Bar = tuple[str, float | None, float | None, str]  # label, seconds or None for a heading, floor, colour
 
 
+GROUPS = {
+    "bench_run.py": "run to maps",
+    "bench_group.py": "group model",
+    "bench_preprocess.py": "raw run",
+    "bench_report.py": "report",
+}
+
+
 @styled
-def stages(run: Results, group: Results, preprocess: Results) -> Any:
-    """Times of whole stages as bars on one logarithmic axis; a mark at the floor where there is one."""
-    rows: list[Bar] = []
-    for key, name in (("noise_outside", "noise outside the brain"), ("zeros_outside", "zeros outside")):
-        found = run[key]
-        rows.append((f"run to maps, {name}", None, None, INK))
-        rows.append(("rsfc_gpu", found["seed_maps_s"], found["decode_s"], BLUE))
-        rows.append(("plain NumPy", found["plain_numpy_s"], found["decode_s"], MUTED))
-    rows.append((f"group of {group['maps']} maps", None, None, INK))
-    for key, name, colour in (
-        ("one seed: fit, 1 contrast", "rsfc_gpu, one seed", BLUE),
-        ("plain NumPy, one seed: fit by ReML, 1 contrast", "plain NumPy, one seed", MUTED),
-        ("nilearn SecondLevelModel, one seed: fit, 1 contrast", "nilearn, one seed, equal variances", MUTED),
-        ("six seeds: fits, 12 contrasts, 12 tables", "rsfc_gpu, six seeds with all tables", BLUE),
-    ):
-        rows.append((name, group["seconds"][key], None, colour))
-    rows.append(("raw run", None, None, INK))
-    for key, seconds in preprocess["steps_s"].items():
-        if not key.startswith("floor"):
-            rows.append((key, seconds, None, BLUE))
-    rows.append(("all steps, file to file", preprocess["whole_s"], preprocess["floor_s"], BLUE))
-    return _bars(rows, "seconds on two cores", "floor: decompressing (and writing the result)")
+def stages(measured: Results) -> Any:
+    """Medians of pytest-benchmark as bars on one logarithmic axis, the floors of each group of stages first."""
+    groups: dict[str, list[Bar]] = {}
+    for one in measured["benchmarks"]:
+        path, _, test = one["fullname"].partition("::")
+        file, params = path.rpartition("/")[2], dict(one["params"] or {})
+        if file not in GROUPS:
+            continue
+        on = "" if params.pop("backend", "cpu") == "cpu" else ", on CUDA"
+        title = ", ".join([GROUPS[file], *(f"{value} outside the brain" for value in params.values())])
+        name = test.partition("[")[0].removeprefix("test_").replace("_", " ")
+        is_floor, is_ours = name.endswith(" floor"), "numpy" not in name
+        colour = VERMILION if is_floor else BLUE if is_ours else MUTED
+        bar = (name.replace("numpy", "NumPy") + on, one["stats"]["median"], None, colour)
+        bars = groups.setdefault(title, [])
+        bars.insert(0, bar) if is_floor else bars.append(bar)
+    rows = [bar for title, bars in groups.items() for bar in [(title, None, None, INK), *bars]]
+    return _bars(rows, "seconds, median", "floor: what the stages below cannot do without")
 
 
 def _bars(rows: list[Bar], label: str, floor_label: str) -> Any:
