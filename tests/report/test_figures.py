@@ -13,7 +13,7 @@ import statsmodels.api as sm
 from PIL import Image
 
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.report.brain_maps import brain_map, colours, slice_positions, within_clusters
+from rsfc_gpu.report.brain_maps import brain_map, colours, scale_end, slice_positions, within_clusters
 from rsfc_gpu.report.flow_chart import FlowArm, FlowStep, flow_chart
 from rsfc_gpu.report.people import flow_arms
 from rsfc_gpu.report.post_hoc import post_hoc
@@ -173,3 +173,14 @@ def test_users_own_style_changes_nothing(drawn: dict[str, Any], tmp_path: Path) 
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "lines.linewidth": 9}):
         other = save_figure(roc_curve([0, 0.2, 1], [0, 0.9, 1], note="AUC", best=(0.9, 0.8)), tmp_path / "other")
     assert other.png.read_bytes() == save_figure(drawn["roc"], tmp_path / "roc").png.read_bytes()
+
+
+def test_scale_of_a_map_is_not_stretched_by_a_few_voxels() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.uniform(3.5, 8.0, (10, 10, 10)).astype(np.float32)
+    assert scale_end(values, 3.0) == pytest.approx(float(values.max()))
+    values[0, 0, :5] = 120.0
+    assert scale_end(-values, 3.0) == pytest.approx(2 * np.percentile(values, 90), rel=1e-6)
+    stretched = brain_map(values, AFFINE, threshold=3.0, kind="t", scale_label="t(20)")
+    assert f"\N{GREATER-THAN OR EQUAL TO}{scale_end(values, 3.0):.1f}" in texts(stretched)
+    assert scale_end(np.zeros((2, 2, 2), np.float32), 3.0) > 3.0

@@ -8,11 +8,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rsfc_gpu import cli
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.report import write_report
+from rsfc_gpu.report.group_maps import _long_meanings
 from rsfc_gpu.report.page import Interactive, Page, Picture, Section, Text, render
 from rsfc_gpu.report.style import SavedFigure
 from rsfc_gpu.report.viewers import Viewer
@@ -137,6 +139,20 @@ def test_results_stand_in_the_page(html: str) -> None:
 def test_cluster_below_the_threshold_of_q_is_not_listed(written_study: Path) -> None:
     table = (written_study / "tables/clusters_patients-controls.tsv").read_text()
     assert len(table.splitlines()) == 1 + 2
+
+
+def test_long_contrasts_are_told_once_under_the_table() -> None:
+    weights = "a@two - a@one - b@two + b@one"
+    rows = [("interaction", f"{weights} above 0"), ("interaction", f"{weights} below 0")]
+    rows.append(("time", "0.5*a + 0.5*b above 0"))
+    told = _long_meanings(pd.DataFrame(rows, columns=["contrast", "meaning"]))
+    assert told == []
+    rows[0] = ("interaction", f"responder {weights} above 0")
+    told = _long_meanings(pd.DataFrame(rows[::2], columns=["contrast", "meaning"]))
+    assert told == [
+        f"Direction, interaction: of responder {weights}.",
+        "Direction, time: of 0.5 \N{MULTIPLICATION SIGN} a + 0.5 \N{MULTIPLICATION SIGN} b.",
+    ]
 
 
 def test_no_file_starts_a_formula(written_study: Path) -> None:
