@@ -40,13 +40,15 @@ from __future__ import annotations
 from rsfc_gpu.simulate.anatomy import Anatomy, build_anatomy
 from rsfc_gpu.simulate.bold import SimulatedRun, simulate_run
 from rsfc_gpu.simulate.cohort import Cohort, CohortSettings, Scan, plan_cohort
-from rsfc_gpu.simulate.dataset import simulate_cohort
+from rsfc_gpu.simulate.dataset import HEADS, MOTION_FOLDER, simulate_cohort
 from rsfc_gpu.simulate.effects import Effect, planted_effects
 from rsfc_gpu.simulate.head import Head
 from rsfc_gpu.simulate.score import regions_touched, score_associations, score_planted, summarise_score
 from rsfc_gpu.simulate.truth import Truth, planted_truth
 
 __all__ = [
+    "HEADS",
+    "MOTION_FOLDER",
     "Anatomy",
     "Cohort",
     "CohortSettings",

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from rsfc_gpu.backend import select_backend
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import write_text
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report import write_report
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.simulate import CohortSettings, regions_touched, score_associations, score_planted, simulate_cohort
+from rsfc_gpu.simulate.anatomy import SPACE
 from rsfc_gpu.study.config import load_study
 from rsfc_gpu.study.models import cluster_label_file
+from rsfc_gpu.study.raw_truth import NAME as RUNS
+from rsfc_gpu.study.raw_truth import score_raw_runs
 from rsfc_gpu.study.run import Outcome, Progress, RunOptions, run_study
 
 #: Kind of planted effect: the model and the contrast of the built-in study that look for it.
@@ -28,15 +32,26 @@ CONTRASTS = {
     "time": ("response-time", "time"),
 }
 #: Planted fault of a run: the stage at which the study must stop it.
-STAGES = {"motion": "motion", "damaged file": "images", "region without signal": "coverage"}
+STAGES = {
+    "motion": "motion",
+    "damaged file": "images",
+    "region without signal": "coverage",
+    "no slice times": "images",
+}
+#: A few people scanned raw: the fewest of whom all models of the built-in study can be fitted.
+RAW_PARTICIPANTS, RAW_VOLUMES = 16, 110
 
 
 @dataclass(frozen=True, eq=False)
 class Demonstration:
-    """What came of it: the study's outcome, planted_vs_found.tsv as a table, and where reports and faults differ."""
+    """What came of it: the study's outcome, planted_vs_found.tsv as a table, and where reports and faults differ.
+
+    `runs` is planted_vs_found_runs.tsv, of raw runs; None where the images were preprocessed.
+    """
 
     outcome: Outcome
     score: pd.DataFrame
+    runs: pd.DataFrame | None
     surprises: list[str]
     report: Path
 
@@ -59,7 +74,11 @@ def run_demo(
     outcome = run_study(dataset, folder, load_study(None), unreported, progress)
     score = score_all(folder, dataset)
     write_tsv(score, folder / "planted_vs_found.tsv")
-    return Demonstration(outcome, score, surprises(folder, dataset), write_report(folder))
+    runs = None
+    if settings.level == "raw":
+        runs = score_raw_runs(folder, dataset, SPACE, select_backend("cpu"))
+        write_tsv(runs, folder / RUNS)
+    return Demonstration(outcome, score, runs, surprises(folder, dataset), write_report(folder))
 
 
 def score_all(out: Path, dataset: Path) -> pd.DataFrame:
