@@ -15,7 +15,7 @@ from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.run_pictures import WORST, pictures, short_name, titled
 from rsfc_gpu.report.tables import fixed
 
-_EDGES = "Orange: edge of the ICBM152 brain; blue: of its white matter."
+_EDGES = "Mean images in MNI space; orange: edge of the ICBM152 brain, blue: of its white matter."
 
 
 def normalisation_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
@@ -31,10 +31,11 @@ def normalisation_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block
 
     def caption(name: str, rank: int) -> str:
         outcome = "failed" if name in failed else f"rank {rank} from the worst"
-        return f"Normalised mean image of {short_name(name)}, {outcome}: Dice {fixed(3)(dice[name])}. {_EDGES}"
+        return f"Normalised mean image of {short_name(name)}, {outcome}: Dice {fixed(3)(dice[name])}."
 
     yield Text("Normalisation of the raw runs", "heading")
     yield Text(_overlap([dice[name] for name in good], len(failed)), "warning" if failed else "plain")
+    yield Text(_EDGES)
     for names, on_page in ((failed, len(failed)), (good, WORST)):
         order = sorted(names, key=lambda name: np.nan_to_num(dice[name]))
         yield from pictures("normalised", order, NormalisedPlot, show, caption, exhibits, on_page=on_page)

@@ -14,9 +14,9 @@ from rsfc_gpu.report.style import DOUBLE_MM, ORANGE, SKY, new_figure, styled, un
 from rsfc_gpu.report.upright import Extent, Upright
 
 _CUTS = ((0, 3.0), (1, -20.0), (2, -24.0), (2, -6.0), (2, 12.0), (2, 30.0), (2, 48.0))  # axis of space, millimetres
-_SHOWN_MM = ((-84.0, 84.0), (-122.0, 86.0), (-70.0, 90.0))  # of each axis
+_SHOWN_MM = ((-84.0, 84.0), (-122.0, 86.0), (-78.0, 90.0))  # of each axis
 _IN_PLANE = ((1, 2), (0, 2), (0, 1))  # the axes along and up a cut across each axis
-_HEIGHT_MM, _AT, _GAP_MM = 40.0, (1.0, 4.0), 1.0
+_HEIGHT_MM, _AT, _GAP_MM = 41.0, (1.0, 4.0), 1.0
 _BRAIN, _WHITE = ORANGE, SKY
 
 Lines = tuple[NDArray[np.float64], ...]  # (n, 2) points in millimetres

@@ -61,7 +61,8 @@ def by_group(
         axes.set_xticks(range(len(names)), [_folded(name) for name in names])
         axes.set_xlim(-0.55, len(names) - 0.45)
         axes.set_title(label, fontsize=7.5)
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        if not (values < 0).any():
+            axes.set_ylim(bottom=0.0, top=None if (values > 0).any() else 1.0)
     legend = "bar: median of the runs analysed; \N{MULTIPLICATION SIGN}: left out"
     figure.text(0.99, 0.015, legend, ha="right", va="bottom", fontsize=6.5)
     return figure
@@ -72,7 +73,7 @@ def _points(
 ) -> None:
     at = place + generator.uniform(-0.22, 0.22, len(values))
     colour = SERIES[place % len(SERIES)]
-    axes.scatter(at[analysed], values[analysed], s=9, color=colour, alpha=0.75, linewidth=0, zorder=2)
+    axes.scatter(at[analysed], values[analysed], s=9, color=colour, alpha=0.75, linewidth=0, zorder=2, clip_on=False)
     axes.scatter(at[~analysed], values[~analysed], s=14, color=INK, marker="x", linewidth=0.8, zorder=3)
     if analysed.any():
         median = float(np.median(values[analysed]))
