@@ -178,11 +178,15 @@ def whole_processes(processes: dict[str, Callable[[], dict[str, float]]], rounds
         for name, process in processes.items():
             if number == 0 or name not in SLOW:
                 found[name].append(process())
+    return {name: _summary(ran) for name, ran in found.items()}
+
+
+def _summary(ran: list[dict[str, float]]) -> dict[str, Any]:
+    memory = [one["highest_memory_bytes"] for one in ran if one["highest_memory_bytes"] is not None]
     return {
-        name: Timing(tuple(one["whole_s"] for one in ran)).as_json()
-        | {"first_call_s": Timing(tuple(one["first_call_s"] for one in ran)).median}
-        | {"highest_memory_bytes": max(one["highest_memory_bytes"] or 0 for one in ran)}
-        for name, ran in found.items()
+        **Timing(tuple(one["whole_s"] for one in ran)).as_json(),
+        "first_call_s": Timing(tuple(one["first_call_s"] for one in ran)).median,
+        "highest_memory_bytes": max(memory, default=None),
     }
 
 
@@ -215,7 +219,7 @@ def show(found: dict[str, Any], title: str) -> None:
             "" if name == LOOP else f"{warm['median_s'] / ours:.1f}",
             f"{whole['median_s']:.2f} s",
             f"{whole['first_call_s']:.2f} s",
-            f"{whole['highest_memory_bytes'] / 2**20:.0f}",
+            f"{whole['highest_memory_bytes'] / 2**20:.0f}" if whole["highest_memory_bytes"] else "in its workers",
         )
         print(f"  {name:26s}" + "".join(f"{cell:>18s}" for cell in cells))
     fresh = found["not_compiled_yet"]
