@@ -62,3 +62,20 @@ def test_reports_that_differ_from_what_was_planted_are_told(demonstration, tmp_p
     assert len(told) == 2
     assert "planted to stop at motion, reported as usable" in told[0]
     assert "stopped at coverage, nothing was planted" in told[1]
+
+
+def test_raw_runs_are_held_against_their_truth(tmp_path):
+    """The fewest people, from scanner files to the report."""
+    out = tmp_path / "raw"
+    settings = CohortSettings(level="raw", participants=12, n_volumes=100, grid_mm=5.0, seed=5)
+    done = run_demo(out, settings, RunOptions(device="cpu"))
+    assert done.surprises == []
+    flow = pd.read_csv(out / "participants_flow.tsv", sep="\t", na_values="n/a")
+    stopped = flow[flow["stage"].isin(["motion", "images"])]
+    assert sorted(stopped["status"]) == ["excluded", "failed", "failed"]
+    runs = pd.read_csv(out / "planted_vs_found_runs.tsv", sep="\t", na_values="n/a")
+    assert len(runs) == flow["normalisation_dice"].notna().sum() >= 20
+    assert runs["motion_rms_mm"].max() < 0.03 and runs["motion_rms_degrees"].max() < 0.03
+    assert runs["warp_mean_mm"].mean() < 2.0
+    assert runs["seed_dice"].mean() > 0.5
+    assert "Planted effects and clusters" in done.report.read_text(encoding="utf-8")
