@@ -13,6 +13,7 @@ from rsfc_gpu.preprocess.template import tissue_probabilities
 from rsfc_gpu.report import write_report
 from rsfc_gpu.report.normalised_plot import NormalisedPlot, template_edges
 from rsfc_gpu.report.repeated import Repeated
+from rsfc_gpu.report.tables import read_tsv, write_tsv
 
 from .study_folder import AFFINE, SHAPE, write_study
 
@@ -99,3 +100,16 @@ def test_image_without_a_brain_is_drawn_too() -> None:
     far[:3, 3] += 1000
     plot.show(np.ones(SHAPE, np.float32), far, "elsewhere")
     assert np.asarray(drawn.image()).std() > 0
+
+
+def test_realignment_that_failed_is_drawn_as_far_as_it_came(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, is_raw=True)
+    for number, path in enumerate(sorted(folder.glob("sub-*/**/func/*_desc-motion_timeseries.tsv"))[:2]):
+        table = read_tsv(path).drop(columns="kept")
+        table.iloc[1 if number else 5 :, 0] = np.nan if number else 1e6  # unknown, or absurd
+        table.loc[3:, "framewise_displacement"] = np.nan
+        write_tsv(table, path)
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert "rank 1: 1000000.00 mm" in html
+    assert "nan mm" not in html
+    assert len(list((folder / "figures").glob("motion_*.png"))) == 12

@@ -55,7 +55,7 @@ class RunMotion:
     @property
     def largest(self) -> tuple[float, float]:
         """Largest shift (mm) and turn (degrees)."""
-        return float(np.abs(self.moved[:, :3]).max()), float(np.rad2deg(np.abs(self.moved[:, 3:]).max()))
+        return _largest(self.moved[:, :3]), float(np.rad2deg(_largest(self.moved[:, 3:])))
 
 
 def run_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
@@ -127,7 +127,7 @@ def _carpets(
             "Each row is a voxel, from 2 standard deviations below its mean (black) to 2 above (white). Scrubbed "
             f"volumes are shaded before cleaning{blank}. What cleaning should take away runs from top to bottom."
         )
-    order = sorted(carpets, key=lambda name: -float(motion[name].fd_mm.mean()) if fits(name) else 1.0)
+    order = sorted(carpets, key=lambda name: -float(np.nan_to_num(motion[name].fd_mm).mean()) if fits(name) else 1.0)
     yield from pictures("carpet", order, lambda: CarpetPlot(scales, has_cleaned=bool(cleaned)), show, caption, exhibits)
 
 
@@ -171,7 +171,7 @@ def _scales(study: Mapping[str, Any], motion: Sequence[RunMotion], carpets: Sequ
     shift_gate, turn_gate = (setting(study, f"maximum_{name}") for name in ("translation_mm", "rotation_degrees"))
     threshold = setting(study, "fd_threshold_mm")
     largest = np.array([run.largest for run in motion]) if motion else np.zeros((1, 2))
-    fd_mm = max((float(run.fd_mm.max()) for run in motion), default=0.0)
+    fd_mm = max((_largest(run.fd_mm) for run in motion), default=0.0)
     return RunScales(
         n_volumes=max([len(run.fd_mm) for run in motion] + [carpet.shape[1] for carpet in carpets], default=1),
         translation_mm=_end(float(largest[:, 0].max()), shift_gate, 1.5),
@@ -181,6 +181,11 @@ def _scales(study: Mapping[str, Any], motion: Sequence[RunMotion], carpets: Sequ
         rotation_gate_degrees=turn_gate,
         fd_threshold_mm=threshold,
     )
+
+
+def _largest(values: NDArray[np.float64]) -> float:
+    """The largest size of the values that are known: a realignment that failed leaves some unknown."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def _end(largest: float, limit: float | None, most: float) -> float:
