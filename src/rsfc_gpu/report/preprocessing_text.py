@@ -59,7 +59,7 @@ def _normalisation(settings: Mapping[str, Any], cite: Cite) -> list[str]:
         f"{stiffness:g} per mm on the squared Laplacian of the displacement."
     ]
     if settings.get("template_offset"):
-        text.append(f"Places by this template lie {settings['template_offset']}.")
+        text.append(f"Measured offset of this template: {settings['template_offset']}.")
     written = (
         "in one fourth-degree interpolation from the volumes as scanned"
         if settings.get("single_interpolation")
