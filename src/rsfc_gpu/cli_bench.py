@@ -23,8 +23,8 @@ def add_bench_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "--size",
         choices=SIZE_NAMES,
         default="small",
-        help="of the inputs: small (30,000 voxels, 120 volumes), paper (70,000, 230), large (230,000, 490; "
-        "about 8 GB of memory); default %(default)s",
+        help="of the inputs: small (30,000 voxels, 120 volumes), paper (70,000, 230), large (230,000, 490); "
+        "default %(default)s",
     )
     bench.add_argument("--json", type=Path, metavar="FILE", help="write everything, and a picture beside it (.png)")
     bench.set_defaults(run=_bench)

@@ -19,6 +19,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"machine   {machine['cpu']}, {machine['threads']} threads, load average {machine['load_average']:.1f} before, "
         f"{report['load_average_after']:.1f} after",
         *(f"{name:9s} {device}" for name, device in report["backends"].items()),
+        *_memory(report["highest_memory_bytes"]),
         "",
         *_limits(report),
         "",
@@ -34,6 +35,12 @@ def as_text(report: dict[str, Any]) -> str:
     lines += ["", "difference: the largest, from an independent computation:"]
     lines += [f"  {stage['name']}: {stage['against']} (at most {stage['tolerance']:g})" for stage in report["stages"]]
     return "\n".join(lines)
+
+
+def _memory(highest: int | None) -> list[str]:
+    if highest is None:
+        return []
+    return [f"memory    {highest / 2**30:.1f} GiB at its highest, the float64 references included"]
 
 
 def _limits(report: dict[str, Any]) -> list[str]:
