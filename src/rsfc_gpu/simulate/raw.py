@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsfc_gpu.backend import select_backend
+from rsfc_gpu.backend.numba_scan import read_head
 from rsfc_gpu.backend.rigid import rigid_matrix
 from rsfc_gpu.denoise import framewise_displacement
 from rsfc_gpu.images.mask import Mask
@@ -30,7 +31,9 @@ N_DUMMIES = 10
 T1_EXCESS, T1_VOLUMES = 0.4, 1.2  # of the first volume's brightness, and how fast it goes
 BRIGHTNESS, AIR, SCANNER_NOISE = 1200.0, 20.0, 8.0
 STEPS = 4  # moments in a repetition time between which slices are interpolated
-_MARGIN_MM = 12.0  # how far beyond the brain voxels are still looked up: movements go no further
+BLOCK_VOXELS = 2048  # interpolated together
+_MARGIN_MM = 4.0  # how far beyond the brain voxels are still looked up, besides movements
+_REACH_MM = 110.0  # of the brain from the centre that rotations turn about
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,18 +85,21 @@ def scan_head(
     times_s = slice_times(SLICE_ORDER, SHAPE[2], tr_s)
     points, where = _near_the_brain(head, motion)
     step = times_s[where[0]] / tr_s * STEPS  # of each point, in the volume's own time
-    finer = _in_finer_steps(fluctuation)
+    finer, places = _in_finer_steps(fluctuation), _places(brain)
+    to_contrast = np.diag([1 / TEMPLATE_MM] * 3 + [1.0])
+    to_contrast[:3, 3] = -np.array(BOX_MM[0]) / TEMPLATE_MM
+    to_brain = np.linalg.inv(brain.affine)
     sensitivity = _sensitivity(points, rng)
     sudden = np.clip(framewise_displacement(motion) - 0.3, 0.0, None)
     brightness = 1.0 + T1_EXCESS * np.exp(-np.arange(n_volumes) / T1_VOLUMES) - SPIKE_DROP * sudden
-    samples = np.empty((n_volumes, *SHAPE[::-1]), dtype=np.int16)
+    samples, seen = np.empty((n_volumes, *SHAPE[::-1]), dtype=np.int16), np.empty(len(points))
     for t in range(n_volumes):
         matrix = rigid_matrix(motion[t])
         template_mm = head.to_template(points @ matrix[:3, :3].T + matrix[:3, 3])
-        change = _read_change(finer[STEPS * t : STEPS * (t + 1) + 1], brain, template_mm, step)
-        volume = np.full(SHAPE[::-1], AIR)
-        volume[where] += BRIGHTNESS * brightness[t] * sensitivity * _read_anatomy(template_mm) * (1.0 + change)
-        volume += SCANNER_NOISE * rng.standard_normal(volume.shape, dtype=np.float32)
+        steps = finer[STEPS * t : STEPS * (t + 1) + 1]
+        read_head(_contrast(), to_contrast, steps, places, to_brain, step, template_mm, seen)
+        volume = SCANNER_NOISE * rng.standard_normal(SHAPE[::-1], dtype=np.float32) + np.float32(AIR)
+        volume[where] += BRIGHTNESS * brightness[t] * sensitivity * seen
         samples[t] = np.rint(np.maximum(volume, 0.0))
     return RawRun(samples, motion, times_s, tr_s)
 
@@ -112,7 +118,8 @@ def _near_the_brain(
     """Scanner coordinates (P, 3), mm, of the voxels that may see the brain during the run, and their (z, y, x)."""
     from scipy import ndimage
 
-    margin_mm = _MARGIN_MM + float(np.abs(motion[:, :3]).max())
+    shift_mm, turn = (float(np.linalg.norm(part, axis=1).max()) for part in (motion[:, :3], motion[:, 3:]))
+    margin_mm = _MARGIN_MM + shift_mm + _REACH_MM * turn
     seen = ndimage.binary_dilation(_contrast() > 0.01, iterations=int(np.ceil(margin_mm / TEMPLATE_MM)))
     index = np.moveaxis(np.indices(SHAPE), 0, -1)
     points = index @ AFFINE[:3, :3].T + AFFINE[:3, 3]
@@ -122,33 +129,29 @@ def _near_the_brain(
 
 
 def _in_finer_steps(fluctuation: F32) -> F32:
-    """(STEPS * T + 1, V) the series between the volumes too: Fourier interpolation, as exact as the sampling allows."""
+    """(STEPS * T + 1, V + 1) the series between the volumes too, by Fourier interpolation.
+
+    The last column is 0: what lies outside the brain does not fluctuate.
+    """
     from scipy.signal import resample
 
-    finer = resample(fluctuation, STEPS * len(fluctuation), axis=0).astype(np.float32)
-    return np.concatenate([finer, finer[-1:]])
+    n_volumes, n_voxels = fluctuation.shape
+    finer = np.zeros((STEPS * n_volumes + 1, n_voxels + 1), dtype=np.float32)
+    for start in range(0, n_voxels, BLOCK_VOXELS):
+        block = fluctuation[:, start : start + BLOCK_VOXELS]
+        finer[:-1, start : start + block.shape[1]] = resample(block, STEPS * n_volumes, axis=0)
+    finer[-1] = finer[-2]
+    return finer
+
+
+def _places(brain: Mask) -> NDArray[np.int64]:
+    """(Z, Y, X) the column of each voxel in the series of the brain; outside, the one behind the last."""
+    places = np.full(brain.inside.size, len(brain))
+    places[brain.index] = np.arange(len(brain))
+    return places.reshape(brain.shape[::-1])
 
 
 def _sensitivity(points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """(P,) of a coil that stands still: brighter towards one side."""
     direction = rng.normal(size=3)
     return np.asarray(1.0 + 0.15 * np.tanh(points @ direction / 80.0))
-
-
-def _read_anatomy(template_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy import ndimage
-
-    voxels = (template_mm - BOX_MM[0]) / TEMPLATE_MM
-    return np.asarray(ndimage.map_coordinates(_contrast(), voxels.T[::-1], order=1, output=np.float64))
-
-
-def _read_change(
-    steps: F32, brain: Mask, template_mm: NDArray[np.float64], step: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(P,) the fluctuation where each point lies in the template, at its own step; linear in space and time."""
-    from scipy import ndimage
-
-    to_voxel = np.linalg.inv(brain.affine)
-    voxels = template_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-    volumes = brain.put(steps)
-    return np.asarray(ndimage.map_coordinates(volumes, np.vstack([step, voxels.T]), order=1, output=np.float64))
