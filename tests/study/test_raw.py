@@ -13,6 +13,7 @@ import pytest
 
 import raw_dataset
 import rsfc_gpu as rg
+from preprocess.raw_simulation import Anatomy
 from raw_dataset import N_DISCARDED, N_VOLUMES, PARTNER_MM, SEED_MM, STRANGER_MM, add_run, write_participants
 from rsfc_gpu import cli
 from rsfc_gpu.bids import find_runs
@@ -79,6 +80,15 @@ def test_a_raw_run_becomes_maps_in_template_space(out):
     assert abs(value_at(z, STRANGER_MM)) < 0.4
     sidecar = json.loads(Path(str(z).replace(".nii.gz", ".json")).read_text())
     assert (sidecar["Settings"]["discard_volumes"], sidecar["Settings"]["fwhm_mm"]) == (N_DISCARDED, 6.0)
+
+
+def test_the_sidecar_of_the_mean_holds_the_whole_warp(out, cpu):
+    facts = json.loads((out / f"{PREFIX.format('01')}desc-mean_bold.json").read_text())
+    warp = rg.preprocess.Warp(np.array(facts["Affine"]), np.array(facts["WarpCoefficients"]), 1.0, cpu)
+    for point in (SEED_MM, PARTNER_MM):
+        written_from = warp.source_mm(*[[value] for value in point])[0, 0, 0]
+        assert np.linalg.norm(Anatomy.random(1).to_template(written_from) - point) < 4.0
+    assert np.abs(warp.coefficients).max() > 1.0
 
 
 def test_its_mean_and_what_was_done_lie_beside_the_maps(out):
