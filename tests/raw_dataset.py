@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-from preprocess.raw_simulation import NATIVE_AFFINE, Anatomy, mean_epi
+from preprocess.raw_simulation import NATIVE_AFFINE, draw_head, mean_epi
 from rsfc_gpu.backend import Backend
 from rsfc_gpu.backend.rigid import rigid_matrix
 from rsfc_gpu.preprocess import slice_times
@@ -37,7 +37,7 @@ every_visit = false
 
 def head(number: int, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
     """Mean image (X, Y, Z) of a participant, and where its voxels lie in the template (X, Y, Z, 3), mm."""
-    anatomy = Anatomy.random(number)
+    anatomy = draw_head(number)
     image = mean_epi(anatomy, backend, seed=number)[::2, ::2, ::2]
     index = np.moveaxis(np.indices(image.shape), 0, -1)
     return image, anatomy.to_template(index @ AFFINE[:3, :3].T + AFFINE[:3, 3])

@@ -25,7 +25,7 @@ from rsfc_gpu.preprocess.realign import motion_matrices, voxel_maps
 from rsfc_gpu.preprocess.template import brain_mask
 
 from .conftest import DEGREES
-from .raw_simulation import NATIVE_AFFINE, NATIVE_SHAPE, Anatomy, raw_run
+from .raw_simulation import NATIVE_AFFINE, NATIVE_SHAPE, draw_head, raw_run
 
 TIMES_S = slice_times("interleaved", NATIVE_SHAPE[2], 2.0)
 SETTINGS = PreprocessSettings(discard_volumes=2)
@@ -41,7 +41,7 @@ def motion() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def raw(motion: np.ndarray, cpu) -> nibabel.Nifti1Image:
-    return raw_run(Anatomy.random(1), motion, TIMES_S, cpu)
+    return raw_run(draw_head(1), motion, TIMES_S, cpu)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_simulated_raw_run_arrives_where_it_belongs(result, motion: np.ndarray
     points = np.array([[0.0, -60.0, 20.0], [-30.0, 10.0, 30.0], [24.0, -4.0, -18.0], [-23.0, -5.0, -18.0]])
     for point in points:
         found = result.warp.source_mm(*[[value] for value in point])[0, 0, 0]
-        assert np.linalg.norm(Anatomy.random(1).to_template(found) - point) < 3.0
+        assert np.linalg.norm(draw_head(1).to_template(found) - point) < 3.0
 
 
 def test_the_slow_wave_is_simultaneous_everywhere(result) -> None:

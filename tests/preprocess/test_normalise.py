@@ -17,7 +17,7 @@ from rsfc_gpu.preprocess import Warp, normalise
 from rsfc_gpu.preprocess.normalise import _affine_derivatives, affine_matrix
 from rsfc_gpu.preprocess.template import box_affine, box_shape, brain_mask
 
-from .raw_simulation import NATIVE_AFFINE, Anatomy, mean_epi
+from .raw_simulation import NATIVE_AFFINE, draw_head, mean_epi
 
 BOX_AXES = (-90.0 + 2 * np.arange(91), -126.0 + 2 * np.arange(109), -72.0 + 2 * np.arange(91))
 
@@ -78,14 +78,14 @@ def test_the_normalised_mean_agrees_with_spm(spm_warp, spm_run) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_known_warp_is_recovered(backend, seed: int) -> None:
     """With a template in the simulator's own space; without the warp step the error must be larger."""
-    anatomy = Anatomy.random(seed)
-    warp = normalise(native(mean_epi(anatomy, backend, seed=seed)), backend=backend)
+    head = draw_head(seed)
+    warp = normalise(native(mean_epi(head, backend, seed=seed)), backend=backend)
     x, y, z = np.meshgrid(*BOX_AXES, indexing="ij")
     truth = np.stack([x, y, z], axis=-1).transpose(2, 1, 0, 3)
     brain = brain_2mm()
 
     def error_mm(tested: Warp) -> NDArray[np.float64]:
-        return np.linalg.norm(anatomy.to_template(tested.source_mm(*BOX_AXES)) - truth, axis=-1)
+        return np.linalg.norm(head.to_template(tested.source_mm(*BOX_AXES)) - truth, axis=-1)
 
     error = error_mm(warp)
     affine_only = error_mm(Warp(warp.affine, np.zeros_like(warp.coefficients), 0.0, backend))
@@ -94,7 +94,7 @@ def test_a_known_warp_is_recovered(backend, seed: int) -> None:
     # The amygdalae, as balls of 8 mm: where they come from in the subject is still amygdala.
     for centre in ([-23.0, -5.0, -18.0], [24.0, -4.0, -18.0]):
         wanted = np.linalg.norm(truth - centre, axis=-1) < 8.0
-        reached = np.linalg.norm(anatomy.to_template(warp.source_mm(*BOX_AXES)) - centre, axis=-1) < 8.0
+        reached = np.linalg.norm(head.to_template(warp.source_mm(*BOX_AXES)) - centre, axis=-1) < 8.0
         assert 2 * (wanted & reached).sum() / (wanted.sum() + reached.sum()) > 0.75
 
 
@@ -107,9 +107,9 @@ def test_the_six_amygdala_seeds_come_from_their_own_structures(backend) -> None:
     wanted = labels_at(labels, affine, grid.reshape(-1, 3))
     dice = []
     for seed in range(1, 9):
-        anatomy = Anatomy.random(seed)
-        warp = normalise(native(mean_epi(anatomy, backend, seed=seed)), backend=backend)
-        reached = labels_at(labels, affine, anatomy.to_template(warp.source_mm(*axes)).reshape(-1, 3))
+        head = draw_head(seed)
+        warp = normalise(native(mean_epi(head, backend, seed=seed)), backend=backend)
+        reached = labels_at(labels, affine, head.to_template(warp.source_mm(*axes)).reshape(-1, 3))
         both = [
             2 * ((wanted == k) & (reached == k)).sum() / ((wanted == k).sum() + (reached == k).sum()) for k in names
         ]
@@ -122,7 +122,7 @@ def test_the_six_amygdala_seeds_come_from_their_own_structures(backend) -> None:
 
 def test_it_does_not_matter_how_the_head_lay_in_the_scanner(backend) -> None:
     """The same image with another origin and tilt in its header ends at the same voxels."""
-    values = mean_epi(Anatomy.random(3), backend).astype(np.float32)
+    values = mean_epi(draw_head(3), backend).astype(np.float32)
     placed = rigid_matrix([30.0, -20.0, 50.0, *np.radians([25.0, -10.0, 15.0])])
     axes = tuple(axis[::4] for axis in BOX_AXES)
     found = []

@@ -13,7 +13,7 @@ import pytest
 
 import raw_dataset
 import rsfc_gpu as rg
-from preprocess.raw_simulation import Anatomy
+from preprocess.raw_simulation import draw_head
 from raw_dataset import N_DISCARDED, N_VOLUMES, PARTNER_MM, SEED_MM, STRANGER_MM, add_run, write_participants
 from rsfc_gpu import cli
 from rsfc_gpu.bids import find_runs
@@ -87,7 +87,7 @@ def test_the_sidecar_of_the_mean_holds_the_whole_warp(out, cpu):
     warp = rg.preprocess.Warp(np.array(facts["Affine"]), np.array(facts["WarpCoefficients"]), 1.0, cpu)
     for point in (SEED_MM, PARTNER_MM):
         written_from = warp.source_mm(*[[value] for value in point])[0, 0, 0]
-        assert np.linalg.norm(Anatomy.random(1).to_template(written_from) - point) < 4.0
+        assert np.linalg.norm(draw_head(1).to_template(written_from) - point) < 4.0
     assert np.abs(warp.coefficients).max() > 1.0
 
 
