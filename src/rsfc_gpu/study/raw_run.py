@@ -225,7 +225,7 @@ class _Scanned:
             "NormalisationDice": round(float(warp.dice), 4),
             "AffineZooms": np.round(zooms, 4).tolist(),
             "Affine": np.round(warp.affine, 6).tolist(),
-        "WarpCoefficients": np.round(warp.coefficients, 5).tolist(),  # with the affine, the whole warp
+            "WarpCoefficients": np.round(warp.coefficients, 5).tolist(),  # with the affine, the whole warp
             "SliceTiming": list(self.slice_times_s) if self.slice_times_s else self.settings.slice_timing,
             "Settings": settings_in_words(self.settings),
         }
