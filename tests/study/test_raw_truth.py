@@ -65,6 +65,16 @@ def test_known_errors_are_found_in_their_units(tmp_path, cpu) -> None:
     assert 0.2 < found["seed_dice"] < 0.9  # one voxel of structures that are a few voxels wide
 
 
+def test_errors_smaller_than_a_voxel_of_a_map_cost_overlap(tmp_path, cpu) -> None:
+    head = Head.draw(np.random.default_rng(4), warp_mm=0.0)
+    dice = [1.0]
+    for mm in (1.0, 2.0, 40.0):
+        files(tmp_path, head, np.linalg.inv(head.affine) @ rigid_matrix([mm, 0.0, 0.0, 0.0, 0.0, 0.0]), TRUTH)
+        dice.append(score(tmp_path, cpu)["seed_dice"])
+    assert dice[0] > dice[1] + 0.05 > dice[2] + 0.1
+    assert dice[3] == 0.0
+
+
 def test_the_waves_of_a_head_are_part_of_the_error(tmp_path, cpu) -> None:
     head = Head.draw(np.random.default_rng(3))
     files(tmp_path, head, np.linalg.inv(head.affine), TRUTH)
