@@ -155,6 +155,14 @@ def test_grids_must_agree(tmp_path, cpu, inside):
         read_series(BoldSource.open(path), Mask.from_array(inside, AFFINE), cpu)
 
 
+def test_an_integer_voxel_whose_mean_is_its_first_value_still_varies(tmp_path, cpu):
+    values = np.full((*SHAPE, 5), 7, dtype=np.int16)
+    values[2, 1, 3] = [7, 9, 5, 8, 6]
+    series = read_series(BoldSource.open(saved(tmp_path, values)), Mask.from_array(np.ones(SHAPE), AFFINE), cpu)
+    assert series.n_constant == values[..., 0].size - 1
+    np.testing.assert_array_equal(series.samples[:, 0], values[2, 1, 3])
+
+
 def test_constant_voxels_leave_the_mask_also_under_smoothing(tmp_path, cpu):
     values = np.random.default_rng(0).integers(0, 50, (*SHAPE, N_VOLUMES)).astype(np.int16)
     values[3, 3, 2] = 7

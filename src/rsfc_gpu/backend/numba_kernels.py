@@ -17,8 +17,8 @@ _compile = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compile
-def gather_integers(volume, run_starts, run_places, row, total, first, varies):
-    """Copy the voxels of a mask to `row`, add them to `total` (int64), note which differ from `first`; the row's sum.
+def gather_integers(volume, run_starts, run_places, row, total):
+    """Copy the voxels of a mask to `row`, add them to `total` (int64), and return the sum of the row.
 
     The mask is given as runs of neighbours along x; see `Mask.runs`. Plain loops over slices, because the compiler
     turns those into vector instructions: half the time of an index per voxel.
@@ -30,8 +30,6 @@ def gather_integers(volume, run_starts, run_places, row, total, first, varies):
             target[i] = source[i]
     for v in range(row.size):
         total[v] += row[v]
-    for v in range(row.size):
-        varies[v] |= row[v] != first[v]
     row_total = np.int64(0)
     for v in range(row.size):
         row_total += row[v]

@@ -112,7 +112,7 @@ class _Gatherer:
         n_voxels = len(mask)
         self.samples = np.empty((n_volumes, n_voxels), dtype=dtype)
         self.total = np.zeros(n_voxels, dtype=np.int64 if self.exact else np.float64)
-        self.first = np.zeros(n_voxels, dtype=dtype if self.exact else np.float64)
+        self.first = np.zeros(0 if self.exact else n_voxels)
         self.varies = np.zeros(n_voxels, dtype=np.bool_)
         self.finite = np.ones(n_voxels, dtype=np.bool_)
         self.regions = regions
@@ -128,9 +128,7 @@ class _Gatherer:
     def take(self, t: int, volume: NDArray[Any]) -> None:
         index, row = self.mask.index, self.samples[t]
         if self.exact:
-            if t == 0:
-                self.first[:] = volume[index]
-            whole = numba_kernels.gather_integers(volume, *self.mask.runs, row, self.total, self.first, self.varies)
+            whole = numba_kernels.gather_integers(volume, *self.mask.runs, row, self.total)
             # The global signal's region is the mask itself, as a rule.
             self.regional[t] = [
                 whole if is_mask else numba_kernels.run_total(volume, *region.runs)
@@ -150,7 +148,7 @@ class _Gatherer:
         if self.exact:
             means = self.slope * means / np.diff(self.starts) + self.intercept
         regions = dict(zip(names, means.T, strict=True))
-        finite, varies = self.finite, self.varies
+        finite, varies = self.finite, _varies(self.samples, self.total) if self.exact else self.varies
         if self.grid_finite.size:
             finite = finite & self.grid_finite[self.mask.index]
             varies = varies & self.grid_varies[self.mask.index]
@@ -169,6 +167,15 @@ class _Gatherer:
         return Series(
             samples, centre, mask, baseline, slope, regions, int((~finite).sum()), int((finite & ~varies).sum())
         )
+
+
+def _varies(samples: NDArray[Any], total: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(V,) which columns are not constant. One that is sums to T times its first value; only such are looked at."""
+    varies = total != len(samples) * samples[0].astype(np.int64)
+    at = np.flatnonzero(~varies)
+    for row in samples[1:] if len(at) else ():
+        varies[at] |= row[at] != samples[0, at]
+    return np.asarray(varies)
 
 
 def _compact_columns(samples: NDArray[Any], keep: NDArray[np.bool_]) -> NDArray[Any]:
