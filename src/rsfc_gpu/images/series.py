@@ -169,7 +169,7 @@ class _Gatherer:
         )
 
 
-def _varies(samples: NDArray[Any], total: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _varies(samples: NDArray[Any], total: NDArray[Any]) -> NDArray[np.bool_]:
     """(V,) which columns are not constant. One that is sums to T times its first value; only such are looked at."""
     varies = total != len(samples) * samples[0].astype(np.int64)
     at = np.flatnonzero(~varies)
