@@ -2,9 +2,10 @@
 
     python benchmarks/bench_study.py [DATASET] [--json FILE]
 
-Without DATASET it is made first, as `rsfc simulate --grid 3 --volumes 240` makes it (3.3 GB). The floor is
+Without DATASET it is made first, as `rsfc simulate --grid 3 --volumes 240` makes it (3.4 GB). The floor is
 decompressing every image with as many threads as runs are mapped at once; it is timed in turns with the stage that
-maps the runs, which reads the same files from memory too and writes maps, carpets and records. Time and memory of the whole study are those of a `rsfc run` process of its own.
+maps the runs, which reads the same files from memory too and writes maps, carpets and records. Time and memory of the
+whole study are those of a `rsfc run` process of its own. Exit code 1 where the stage takes over 1.5 times the floor.
 """
 
 from __future__ import annotations
