@@ -9,7 +9,7 @@ from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.tables import fixed
 
-NAME = "planted_vs_found.tsv"
+NAME, RUNS = "planted_vs_found.tsv", "planted_vs_found_runs.tsv"
 
 
 def planted_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
@@ -27,4 +27,18 @@ def planted_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     headings = {str(name): str(name).replace("_", " ") for name in table.columns}
     yield exhibits.table(
         "planted", table, title="Planted and found.", headings=headings, formats=formats, source=outputs.folder / NAME
+    )
+    runs = outputs.table(RUNS)
+    if runs.empty:
+        return
+    yield Text("Of raw runs: how far the motion and the warp that were found lie from those that were planted.")
+    headings = {str(name): str(name).replace("_", " ") for name in runs.columns}
+    formats = {str(name): fixed(3) for name in runs.columns if name != "file"}
+    yield exhibits.table(
+        "planted_runs",
+        runs,
+        title="Motion, warp and seeds of raw runs.",
+        headings=headings,
+        formats=formats,
+        source=outputs.folder / RUNS,
     )
