@@ -220,6 +220,7 @@ def test_only_failures_is_exit_code_5(dataset, tmp_path):
 WRONG_STUDIES = {
     "unknown key": ("[scan]", '[scan]\ntsk = "rest"', "did you mean task?"),
     "unknown column": ('covariates = ["age",', 'covariates = ["agee",', "did you mean age?"),
+    "unknown group column": ("[participants]", '[participants]\ngroup = "grp"', "no column 'grp'"),
     "unknown level": ('levels = ["MDD", "HC"]', 'levels = ["MDD", "control"]', "'control'"),
     "unknown task": ('task = "rest"', 'task = "nback"', "nback"),
     "unknown space": ('task = "rest"', 'space = "MNI152NLin2009cAsym"', "MNI152NLin6Asym"),
@@ -315,7 +316,7 @@ def _other_grid(root):
         (_score_of_a_stranger, "hamd17: scores of sub-Q00, with no row in participants.tsv"),
         (_score_of_zero, "hamd17: sub-P00 has 0 at baseline"),
         (_not_utf8, "not UTF-8"),
-        (_no_participants, "participants.tsv: no such file"),
+        (_no_participants, "participants.tsv: no such file; a dataset has a table of its people there"),
         (_broken_sidecar, "not a readable JSON object"),
         (_no_images, "no folder sub-*"),
     ],
@@ -419,7 +420,7 @@ def test_init_writes_a_study_that_can_be_read(tmp_path, capsys):
     assert main(["init", str(path)]) == 3
 
 
-def test_a_dataset_without_sessions_scores_or_groups_of_response(tmp_path):
+def test_a_dataset_without_sessions_scores_or_groups(tmp_path):
     dataset = write_dataset(tmp_path / "bids", n_patients=0, n_controls=6)
     for folder in sorted(dataset.glob("sub-*/ses-baseline")):
         (folder / "func").rename(folder.parent / "func")
@@ -427,12 +428,14 @@ def test_a_dataset_without_sessions_scores_or_groups_of_response(tmp_path):
         for path in sorted((folder.parent / "func").iterdir()):
             path.rename(path.with_name(path.name.replace("_ses-baseline", "")))
     shutil.rmtree(dataset / "phenotype")
+    people = pd.read_csv(dataset / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
+    people.drop(columns="group").to_csv(dataset / "participants.tsv", sep="\t", index=False)
     text = STUDY[: STUDY.index("[participants]")] + (
         '[[models]]\nname = "mean"\nkind = "one_sample"\n'
         'contrasts = [{ name = "mean", weights = "mean", directions = "positive" }]\n'
     )
-    outcome = run_study(dataset, tmp_path / "out", parse_study(text, "plain"), QUIET)
-    assert outcome.count("kept") == 6
+    outcome = run_study(dataset, tmp_path / "out", parse_study(text, "plain"), RunOptions(device="cpu", jobs=2))
+    assert outcome.count("kept") == 6 and (tmp_path / "out" / "report.html").is_file()
     clusters = read_tsv(tmp_path / "out" / "group" / "clusters.tsv")
     assert set(clusters["direction"]) == {"positive"} and {"a", "b"} == set(clusters["seed"])
     assert len(read_tsv(tmp_path / "out" / "clinical" / "associations.tsv")) == 0

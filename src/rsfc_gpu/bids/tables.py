@@ -23,6 +23,11 @@ def read_participants(root: Path) -> pd.DataFrame:
     InputError : no such file, no participant_id, two rows of one participant; as `read_strict`.
     """
     path = root / "participants.tsv"
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file; a dataset has a table of its people there, separated by tabs, one row each: "
+            "participant_id and the columns that the study names (groups, covariates)"
+        )
     table = read_strict(path)
     _require(table, "participant_id", path)
     table["participant_id"] = _with_prefix(table["participant_id"], "sub-", path)

@@ -70,12 +70,13 @@ def read_card(name: str) -> AtlasCard:
 
     Raises
     ------
-    InputError : there is no such atlas; the message lists those there are.
+    InputError : there is no such atlas; the message lists those that hold seeds.
     """
     folder = resource_folder("atlases")
     known = sorted(path.stem for path in folder.glob("*.toml"))
     if name not in known:
-        raise InputError(f"unknown atlas {name!r}: expected one of {', '.join(known)}")
+        seeds = [one for one in known if read_card(one).labels]
+        raise InputError(f"unknown atlas {name!r}: atlases with seeds are {', '.join(seeds)}")
     text = (folder / f"{name}.toml").read_bytes()
     card = tomllib.loads(text.decode())
     return AtlasCard(

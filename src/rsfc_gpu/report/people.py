@@ -57,7 +57,7 @@ def flow_arms(flow: pd.DataFrame, people: pd.DataFrame | None = None) -> tuple[F
     flow : one row per run: participant_id, group, stage, status, reason.
     people : participant_id and response, for the groups that the analysed fall into.
     """
-    rows = flow.assign(arm=flow["group"].fillna("no group").astype(str))
+    rows = flow.assign(arm=flow["group"].astype(object).fillna("no group").astype(str))
     kept = set(rows.loc[rows["status"] == "kept", "participant_id"])
     lost = rows[~rows["participant_id"].isin(kept)]
     place = {stage: number for number, stage in enumerate(_ORDER)}

@@ -60,7 +60,7 @@ def _measures(runs: pd.DataFrame, study: Mapping[str, Any], exhibits: Exhibits) 
 
 def visit_names(runs: pd.DataFrame) -> pd.Series[str]:
     """The group of each run, with its session where the runs of a group have several."""
-    group = runs["group"].fillna("no group").astype(str)
+    group = runs["group"].astype(object).fillna("no group").astype(str)
     several = runs["session_id"].groupby(group).transform("nunique") > 1
     return group.where(~several, group + " " + runs["session_id"].astype(str))
 

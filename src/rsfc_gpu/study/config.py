@@ -125,7 +125,10 @@ class SeedChoice(_Section):
 class Participants(_Section):
     """Columns and levels of the participants, response to treatment, and the gates that exclude."""
 
-    group: str = Field(default="group", description="column of participants.tsv that holds the group")
+    group: str = Field(
+        default="group",
+        description="column of participants.tsv with the group; `group` may be missing where no model names it",
+    )
     score: str | None = Field(
         default=None,
         description="measure taken at visits, a column of phenotype/*.tsv or sub-*_sessions.tsv; gives `SCORE_VISIT`",

@@ -43,6 +43,8 @@ def read_people(dataset: Dataset, study: Study) -> pd.DataFrame:
         people["response"] = None
     source = str(dataset.root / "participants.tsv")
     _check_columns(people, study, source)
+    if choice.group not in people.columns:
+        people[choice.group] = None
     _check_table_one(people, study, source)
     return people
 
@@ -94,7 +96,10 @@ def chosen(people: pd.DataFrame, who: Mapping[str, Iterable[str]]) -> pd.Series[
 def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
     """Every column and level that the study names is there."""
     known = [*people.columns, *SCAN_COLUMNS]
-    wanted: list[tuple[str, str]] = [("participants.group", study.participants.group)]
+    wanted: list[tuple[str, str]] = []
+    # The default column only labels tables and figures: a dataset of one group need not have it.
+    if study.participants.group != Participants.model_fields["group"].default:
+        wanted.append(("participants.group", study.participants.group))
     if study.participants.reason_column is not None:
         wanted.append(("participants.reason_column", study.participants.reason_column))
     wanted += [(f"models.{model.name}", column) for model in study.models for column in _columns_of(model)]
