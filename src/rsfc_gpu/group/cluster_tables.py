@@ -57,7 +57,7 @@ def clusters(
         {
             "cluster": np.arange(1, n_clusters + 1),
             "voxels": found.voxels,
-            "volume_mm3": found.voxels * abs(float(np.linalg.det(topology.mask.affine[:3, :3]))),
+            "volume_mm3": np.round(found.voxels * abs(np.linalg.det(topology.mask.affine[:3, :3])), 6),
             "p_unc": found.p_unc,
             "p_fwe": found.p_fwe,
             "q_fdr": found.q_fdr,

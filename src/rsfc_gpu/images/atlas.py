@@ -103,7 +103,8 @@ def require_space(card: AtlasCard, space: str | None, *, also_allowed: Sequence[
     """
     if space is not None and space in (*card.accepted_spaces, *also_allowed):
         return
-    found = "the space of the images is not stated" if space is None else f"the images are in {space}"
+    unstated = "the space of the images is not stated (--space, in Python space=)"
+    found = unstated if space is None else f"the images are in {space}"
     raise InputError(
         f"atlas {card.name} is in {card.space} and {found}: expected one of {', '.join(card.accepted_spaces)}. "
         "Normalise to one of these, or allow the space by name if the shift is acceptable."

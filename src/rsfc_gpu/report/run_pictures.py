@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ def short_name(run: str) -> str:
 
 def titled(run: str, record: Mapping[str, Any], *, letters: int) -> str:
     """The name of a run, and on a second line of so many letters why it was left out."""
-    reason = str(record.get("reason") or "")
+    # The path of a damaged image would fill the line; its run is named above.
+    reason = re.sub(r"^/.*?\.nii(\.gz)?: ", "", str(record.get("reason") or ""))
     return short_name(run) + ("\n" + textwrap.shorten(reason, letters, placeholder=ELLIPSIS) if reason else "")
 
 
