@@ -32,7 +32,7 @@ def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         nargs="?",
         choices=["participant", "group", "all"],
         default="all",
-        help="participant: the maps of each run; group: all that follows; given before the options; default %(default)s",
+        help="participant: the maps of each run; group: all that follows; before the options; default %(default)s",
     )
     run.add_argument("--participant-label", nargs="+", metavar="ID", help="only these participants")
     _add_how(run)
