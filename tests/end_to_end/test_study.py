@@ -221,6 +221,7 @@ WRONG_STUDIES = {
     "unknown key": ("[scan]", '[scan]\ntsk = "rest"', "did you mean task?"),
     "unknown column": ('covariates = ["age",', 'covariates = ["agee",', "did you mean age?"),
     "unknown group column": ("[participants]", '[participants]\ngroup = "grp"', "no column 'grp'"),
+    "unknown session": ('["baseline", "after"]', '["before", "later"]', "no usable scan of session before or later"),
     "unknown level": ('levels = ["MDD", "HC"]', 'levels = ["MDD", "control"]', "'control'"),
     "unknown task": ('task = "rest"', 'task = "nback"', "nback"),
     "unknown space": ('task = "rest"', 'space = "MNI152NLin2009cAsym"', "MNI152NLin6Asym"),

@@ -102,6 +102,9 @@ def build_design(model: Model, table: pd.DataFrame) -> Design:
     ------
     InputError : the scans cannot carry the model, or a contrast cannot be estimated; the message names the model.
     """
+    if table.empty:
+        who = "".join(f", {column} {' or '.join(levels)}" for column, levels in model.who.items())
+        raise InputError(f"model {model.name}: no usable scan of session {' or '.join(model.sessions)}{who}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AbsorbedCovariateWarning)  # `Design.absorbed` is reported
