@@ -137,6 +137,18 @@ def test_what_changed_is_done_again_and_nothing_else(dataset, out, tmp_path):
     assert run_study(changed, folder, STUDY_SETTINGS, QUIET).n_reused == len(outcome.flow) - 1
 
 
+def test_no_result_of_before_stays_where_there_is_none_now(dataset, out, tmp_path):
+    changed, folder = shutil.copytree(dataset, tmp_path / "bids"), shutil.copytree(out, tmp_path / "out")
+    assert "patients-controls" in set(read_tsv(folder / "group" / "clusters.tsv")["model"])
+    for path in changed.glob("sub-C*/**/*_bold.nii.gz"):
+        path.write_bytes(path.read_bytes()[:20000])
+    assert run_study(changed, folder, STUDY_SETTINGS, QUIET).count("failed") == 8
+    assert not list(folder.glob("sub-C*/**/*.nii.gz")) and list(folder.glob("sub-P*/**/*.nii.gz"))
+    assert "patients-controls" not in set(read_tsv(folder / "group" / "clusters.tsv")["model"])
+    of_model = {path.name for path in (folder / "group" / "model-patientscontrols").iterdir()}
+    assert of_model == {"design.tsv", "model.json"}
+
+
 def test_a_dataset_with_rp_files_runs_too(tmp_path):
     dataset = write_dataset(tmp_path / "bids", form="normalised", n_patients=10, n_controls=4)
     outcome = run_study(dataset, tmp_path / "out", STUDY_SETTINGS, QUIET)

@@ -15,7 +15,7 @@ from rsfc_gpu.clinical import stratified_folds
 from rsfc_gpu.group.topology import find_topology
 from rsfc_gpu.images.nifti import save_volume
 from rsfc_gpu.study.circular import SELECTED, CrossValidation, cross_validate
-from rsfc_gpu.study.clusters import KEY
+from rsfc_gpu.study.clusters import KEY, collect_clusters
 from rsfc_gpu.study.config import Contrast, Model, parse_study
 from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.findings import Findings
@@ -225,16 +225,33 @@ def test_participants_without_a_second_scan_are_left_out_of_the_change():
     assert cells["cv_r_mean"] == pytest.approx(np.corrcoef(expected[kept], np.arange(12.0)[kept])[0, 1])
 
 
-def test_a_model_with_too_few_degrees_of_freedom_is_skipped_with_the_reason(tmp_path):
-    """Five maps and three columns leave two degrees of freedom: a fit, but no field to judge clusters by."""
+def model_of_maps(tmp_path, n, model):
+    """What `process_model` needs of the first `n` people: `model` and a covariate, on maps of noise."""
     rng = np.random.default_rng(0)
-    paths = [tmp_path / f"{number}.nii.gz" for number in range(5)]
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(n)]
     for path in paths:
         save_volume(path, rng.normal(size=SHAPE).astype(np.float32), np.eye(4))
-    table = pd.DataFrame({"participant_id": list("abcde"), "session_id": "baseline", "load": rng.normal(size=5)})
-    table["response"] = ["responder", "responder", "responder", "nonresponder", "nonresponder"]
-    model = TWO_GROUPS.model_copy(update={"covariates": ("load",)})
-    one = built(model, table)
-    (tmp_path / "group" / "model-groups").mkdir(parents=True)
-    found = process_model(ModelTask(model, one.design, "a", table, paths, tmp_path, DeviceChoice("cpu", 1)))
+    table = pd.DataFrame({"participant_id": [f"sub-{number}" for number in range(n)], "session_id": "baseline"})
+    table = table.assign(load=rng.normal(size=n), response=np.sort(RESPONSE[:n])[::-1])
+    model = model.model_copy(update={"covariates": ("load",)})
+    return ModelTask(model, built(model, table).design, "a", table, paths, tmp_path, DeviceChoice("cpu", 1))
+
+
+def test_a_model_with_too_few_degrees_of_freedom_is_skipped_with_the_reason(tmp_path):
+    """Five maps and three columns leave two degrees of freedom: a fit, but no field to judge clusters by."""
+    found = process_model(model_of_maps(tmp_path, 5, TWO_GROUPS))
     assert found["skipped"].startswith("2 degrees of freedom of error are too few for random field theory")
+
+
+@pytest.mark.parametrize("later", ["one direction", "too few people"])
+def test_clusters_of_a_former_fit_are_no_results_of_a_later_one(tmp_path, later):
+    study = parse_study(STUDY, "small").model_copy(update={"models": (TWO_GROUPS,)})
+    process_model(model_of_maps(tmp_path, 16, TWO_GROUPS))
+    assert set(collect_clusters(study, ["a"], tmp_path)["direction"]) == {"positive", "negative"}
+    if later == "too few people":
+        process_model(model_of_maps(tmp_path, 5, TWO_GROUPS))
+        assert collect_clusters(study, ["a"], tmp_path).empty
+    else:
+        upwards = TWO_GROUPS.contrasts[0].model_copy(update={"directions": "positive"})
+        process_model(model_of_maps(tmp_path, 16, TWO_GROUPS.model_copy(update={"contrasts": (upwards,)})))
+        assert set(collect_clusters(study, ["a"], tmp_path)["direction"]) == {"positive"}

@@ -33,6 +33,16 @@ def test_a_digest_sees_every_change_and_no_date(tmp_path, name):
         file_digest(tmp_path / "none")
 
 
+def test_what_a_step_no_longer_makes_is_removed(tmp_path):
+    for name in ("old.tsv", "kept.tsv", "strange.tsv"):
+        (tmp_path / name).write_text("a\n")
+    marker = tmp_path / "record.json"
+    seal(marker, "first", [tmp_path / "old.tsv", tmp_path / "kept.tsv"])
+    seal(marker, "second", [tmp_path / "kept.tsv"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.tsv", "record.json", "strange.tsv"]
+    assert is_current(marker, "second") is not None
+
+
 def test_a_step_is_current_while_inputs_and_files_are_the_same(tmp_path):
     (tmp_path / "result.tsv").write_text("a\n1\n")
     marker = tmp_path / "record.json"

@@ -162,12 +162,14 @@ def process_model(task: ModelTask) -> Record:
     if done is not None:
         return {**done, "reused": True}
     found: Record = {"model": task.model.name, "seed": task.seed}
+    forget(task.out, task.model.name, task.seed)
     try:
         fit = group.fit(list(task.maps), task.design, backend=task.device.open())
         written: list[Path] = []
         for contrast in task.model.contrasts:
             written += _write_contrast(task.model, contrast, fit, folder, prefix)
     except InputError as error:
+        forget(task.out, task.model.name, task.seed)  # contrasts before the one that cannot be tested
         return {**seal(marker, made_from, [], **found, skipped=str(error)), "reused": False}
     mask = folder / f"{prefix}desc-group_mask.nii.gz"
     save_volume(mask, fit.mask.astype(np.uint8), fit.affine)
@@ -240,6 +242,12 @@ def _at(values: NDArray[np.float32], affine: NDArray[np.float64], xyz_mm: NDArra
     points = (xyz_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
     i, j, k = np.rint(points).astype(np.int64).reshape(-1, 3).T
     return np.asarray(values[i, j, k])
+
+
+def forget(out: Path, model: str, seed: str) -> None:
+    """Remove what a former fit of a model and a seed left, which `collect_clusters` would take for results."""
+    for path in model_folder(out, model).glob(f"{file_prefix(model, seed)}*"):
+        path.unlink(missing_ok=True)
 
 
 def model_folder(out: Path, model: str) -> Path:

@@ -59,10 +59,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def seal(marker: Path, made_from: str, files: Iterable[Path], **content: Any) -> dict[str, Any]:
-    """Write the record of a finished step: what it was made from, and the digests of its files. Written last."""
+    """Write the record of a finished step: what it was made from, and the digests of its files. Written last.
+
+    Files of the record that was there before, and not made again, are removed: nobody shall take them for results.
+    """
     folder = marker.parent
     outputs = {str(path.relative_to(folder)): file_digest(path) for path in sorted(files)}
     record = {**content, "hash": made_from, "files": outputs}
+    before = (read_json(marker) or {}).get("files", {})
+    for name in before.keys() - outputs.keys():
+        (folder / name).unlink(missing_ok=True)
     write_json(marker, record)
     return record
 

@@ -22,7 +22,7 @@ from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.executor import Workers, default_jobs, run_all
 from rsfc_gpu.study.findings import Findings
-from rsfc_gpu.study.models import BuiltModel, ModelTask, built, process_model
+from rsfc_gpu.study.models import BuiltModel, ModelTask, built, forget, process_model
 from rsfc_gpu.study.outputs import prepare
 from rsfc_gpu.study.participant import Record, RunTask, process_run, stored_record
 from rsfc_gpu.study.people import SCAN_COLUMNS
@@ -184,6 +184,9 @@ def _fit_models(
 ) -> list[BuiltModel]:
     """The group stage: every model for every seed."""
     models = [built(model, scans) for model in plan.study.models]
+    for one in models:
+        for seed in plan.seeds if one.design is None else ():
+            forget(out, one.model.name, seed)
     tasks = [
         ModelTask(
             one.model,
