@@ -180,6 +180,27 @@ def test_two_runs_of_a_visit_are_averaged_or_the_first_is_taken(dataset, tmp_pat
     assert outcome.flow.loc[outcome.flow["participant_id"] == "sub-C00", "status"].tolist() == ["kept", "excluded"]
 
 
+@pytest.mark.parametrize("names", [("_acq-long", "_acq-short"), ("", "_run-2")])
+def test_the_mean_of_runs_takes_the_place_of_none(dataset, tmp_path, names):
+    """Two acquisitions have no number to leave out; a run without a number has the name that the mean would have."""
+    changed, out = shutil.copytree(dataset, tmp_path / "bids"), tmp_path / "out"
+    shutil.rmtree(changed / "sub-C00" / "ses-baseline" / "func")
+    for seed, name in enumerate(names):
+        write_run(changed, "sub-C00", "baseline", form="fmriprep", alpha=0, beta=0, seed=500 + seed, run=name)
+    run_study(changed, out, STUDY_SETTINGS, RunOptions(level="participant", device="cpu", jobs=2))
+    before = {path: path.read_bytes() for path in out.rglob("sub-C00*statmap.nii.gz")}
+    assert len(before) == 4
+    run_study(changed, out, STUDY_SETTINGS, QUIET)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    maps = {path.name: voxels(path).astype(float) for path in out.rglob("sub-C00*seed-a_*statmap.nii.gz")}
+    mean = maps.pop(next(name for name in maps if name.endswith("_desc-average_statmap.nii.gz")))
+    one, other = maps.values()
+    ratio = ((mean - one) / (other - one))[np.isfinite(mean) & (one != other)]
+    assert 0.2 < ratio.min() <= ratio.max() < 0.8
+    again = run_study(changed, out, STUDY_SETTINGS, QUIET)
+    assert again.n_reused == len(again.flow)
+
+
 @pytest.fixture(scope="module")
 def spoilt(dataset, tmp_path_factory):
     """A torn image, and a run with 2.6 mm of movement."""

@@ -106,6 +106,8 @@ def scan_maps(
 def _averaged(sources: Sequence[Path], first: RunFiles, weights: Sequence[float]) -> Path:
     """The mean of the maps of a visit's runs, weighted by degrees of freedom; NaN where one lacks the voxel."""
     path = sources[0].with_name(sources[0].name.replace(f"_run-{first.run}", ""))
+    if path in sources:  # runs told apart by other entities, or one without a number: theirs is theirs
+        path = path.with_name(path.name.replace("_statmap", "_desc-average_statmap"))
     marker = path.with_name(path.name.replace(".nii.gz", ".json"))
     made_from = digest_of(
         [[source.name for source in sources], list(weights), [file_digest(source) for source in sources]]
