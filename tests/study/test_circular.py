@@ -109,7 +109,7 @@ def both_figures(model, contrast, sessions, seed, out, *, anywhere, effect=0.0):
     splits = list(stratified_folds(positive, folds=4, repeats=2))
     refit = Refit(whole, table, samples, np.ones(SHAPE, dtype=bool), np.eye(4))
     of_session = find_again(refit, [cluster], training_designs(whole, splits), out, jobs=1)[0]
-    again = FoundAgain(tuple(people_of(whole)["participant_id"]), positive, splits, of_session)
+    again = FoundAgain(tuple(people_of(whole)["participant_id"]), positive, np.ones(N, dtype=bool), splits, of_session)
     beside = CrossValidation({tuple(getattr(cluster, name) for name in KEY): again})
     values = z[sessions[0]] if len(sessions) == 1 else z[sessions[1]] - z[sessions[0]]
     cells = [
@@ -211,7 +211,13 @@ def test_participants_without_a_second_scan_are_left_out_of_the_change():
     splits = list(stratified_folds(positive, folds=3, repeats=1))
     z = np.random.default_rng(0).normal(size=(2, 12))
     z[1, 4] = np.nan
-    found = FoundAgain(tuple("abcdefghijkl"), positive, splits, {"first": [z[0]] * 3, "second": [z[1], None, z[1]]})
+    found = FoundAgain(
+        tuple("abcdefghijkl"),
+        positive,
+        np.ones(12, dtype=bool),
+        splits,
+        {"first": [z[0]] * 3, "second": [z[1], None, z[1]]},
+    )
     people = pd.DataFrame({"participant_id": list("abcdefghijkl"), "reduction": np.arange(12.0)})
     key = {"model": "m", "contrast": "c", "seed": "s", "direction": "positive", "cluster": 1}
     beside = CrossValidation({tuple(key.values()): found})
@@ -223,6 +229,18 @@ def test_participants_without_a_second_scan_are_left_out_of_the_change():
     kept = np.isfinite(expected)
     assert kept.sum() == cells["cv_n"] == 11 and cells["cv_folds_without"] == 1
     assert cells["cv_r_mean"] == pytest.approx(np.corrcoef(expected[kept], np.arange(12.0)[kept])[0, 1])
+
+
+def test_an_unknown_outcome_is_no_negative_one():
+    positive = np.arange(12) % 2 == 0
+    splits = list(stratified_folds(positive, folds=3, repeats=1))
+    z = np.where(positive, 1.0, 0.0)
+    z[1] = 2.0  # would be the highest of all
+    known = np.arange(12) != 1
+    found = FoundAgain(tuple("abcdefghijkl"), positive, known, splits, {"first": [z] * 3})
+    key = {"model": "m", "contrast": "c", "seed": "s", "direction": "positive", "cluster": 1}
+    cells = CrossValidation({tuple(key.values()): found}).auc(SimpleNamespace(**key), "first", True)
+    assert (cells["cv_n"], cells["cv_auc_mean"]) == (11, 1.0)
 
 
 def model_of_maps(tmp_path, n, model):

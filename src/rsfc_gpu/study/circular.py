@@ -59,8 +59,9 @@ class CrossValidation:
             return _without(found)
         try:
             scores = found.scores([session])
+            known = np.where(found.has_outcome, scores.scores, np.nan)  # as the circular figure, of these alone
             turned = HeldOutScores(
-                scores.scores if higher_is_positive else -scores.scores,
+                known if higher_is_positive else -known,
                 scores.is_positive,
                 scores.folds,
                 scores.folds_without,
@@ -96,6 +97,7 @@ def _of_model(
     built = findings.models[model]
     people = people_of(built)
     is_positive = np.asarray(people["response"] == choice.positive, dtype=bool)
+    has_outcome = people["response"].notna().to_numpy()
     splits = list(stratified_folds(is_positive, folds=choice.folds, repeats=choice.repeats, seed=choice.seed))
     parts = training_designs(built, splits)
     participants = tuple(people["participant_id"])
@@ -104,7 +106,7 @@ def _of_model(
         of_seed = [cluster for cluster in clusters if cluster.seed == seed]
         refit = Refit.of(built, seed, findings.scans, findings.maps[seed], findings.out)
         for cluster, z in zip(of_seed, find_again(refit, of_seed, parts, findings.out, jobs=jobs), strict=True):
-            found[_key(cluster)] = FoundAgain(participants, is_positive, splits, z)
+            found[_key(cluster)] = FoundAgain(participants, is_positive, has_outcome, splits, z)
     return found
 
 

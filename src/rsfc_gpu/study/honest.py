@@ -33,12 +33,14 @@ class FoundAgain:
 
     Attributes
     ----------
-    participants : (n,) those of the model. is_positive : (n,) their outcome. splits : the folds.
+    participants : (n,) those of the model. is_positive : (n,) their outcome, False too where it is missing.
+    has_outcome : (n,) whether it is known. splits : the folds.
     z : by session, for each fold the mean z of all participants in what was found there, (n,), or None.
     """
 
     participants: tuple[str, ...]
     is_positive: NDArray[np.bool_]
+    has_outcome: NDArray[np.bool_]
     splits: Sequence[Fold]
     z: Mapping[str, Sequence[Vector | None]]
 
