@@ -52,6 +52,15 @@ def test_the_resolved_study_is_the_same_study(text):
             r"models.0.contrasts.0.weigths; did you mean weights\?",
         ),
         (SEEDS + '[[models]]\nname = "m"\nkind = "one_sample"\ncontrasts = []', "models.0.contrasts"),
+        (
+            SEEDS + 2 * '[[models]]\nname = "m"\nkind = "one_sample"\ncontrasts = [{name="c", weights="mean"}]\n',
+            "models: 'm' has no file name of its own",
+        ),
+        (
+            SEEDS + '[[models]]\nname = "m"\nkind = "one_sample"\n'
+            'contrasts = [{name="a-b", weights="mean"}, {name="ab", weights="mean"}]',
+            "contrasts of model m: 'a-b' has no file name of its own",
+        ),
         (SEEDS + '[roc]\nmodels = ["m"]', "roc.models names 'm'"),
         (SEEDS + '[participants]\nresponse_visit = "day13"', "not in participants.follow_up"),
         (SEEDS + '[participants]\nfollow_up = ["day13"]', "needs participants.score"),

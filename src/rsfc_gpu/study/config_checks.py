@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from rsfc_gpu.errors import InputError
+from rsfc_gpu.files import bids_label
 
 if TYPE_CHECKING:
     from rsfc_gpu.study.config import Study
@@ -46,9 +47,9 @@ def check_references(study: Study, source: str) -> None:
     if study.seeds.atlas is None and not study.seeds.spheres:
         raise InputError(f"{source}: no seed; name seeds.atlas or give seeds.spheres")
     names = [model.name for model in study.models]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{source}: two models named {name!r}")
+    _check_distinct("models", names, source)
+    for model in study.models:
+        _check_distinct(f"contrasts of model {model.name}", [contrast.name for contrast in model.contrasts], source)
     used = {
         "associations.models": study.associations.models,
         "associations.post_hoc": study.associations.post_hoc,
@@ -68,3 +69,13 @@ def check_references(study: Study, source: str) -> None:
             raise InputError(f"{source}: {where} names {visit!r}, which is not in participants.follow_up")
     if (visits or study.participants.response_visit) and study.participants.score is None:
         raise InputError(f"{source}: participants.follow_up needs participants.score, the column of the measure")
+
+
+def _check_distinct(what: str, names: list[str], source: str) -> None:
+    """Raises InputError unless every name gives files of its own: of a name they hold letters and digits alone."""
+    labels = [bids_label(name) for name in names]
+    for name, label in zip(names, labels, strict=True):
+        if not label or labels.count(label) > 1:
+            raise InputError(
+                f"{source}: {what}: {name!r} has no file name of its own: letters and digits alone give {label!r}"
+            )
