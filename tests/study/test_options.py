@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel
 import numpy as np
@@ -190,3 +192,17 @@ def test_the_command_keeps_series_and_takes_the_engine(dataset, tmp_path, monkey
 def test_a_limit_that_the_cpu_has_no_use_for_is_said_in_the_log(dataset, tmp_path):
     run_study(dataset, tmp_path, SETTINGS, options(device="auto", max_gpu_memory_bytes=10**9))
     assert "limit of GPU memory is not used" in next((tmp_path / "logs").iterdir()).read_text()
+
+
+def test_threads_that_open_a_device_together_share_one(monkeypatch):
+    opened = []
+
+    def slow(*_, **__):
+        time.sleep(0.05)
+        opened.append(object())
+        return opened[-1]
+
+    monkeypatch.setattr(device, "select_backend", slow)
+    choice = DeviceChoice("cuda", max_gpu_memory_bytes=123_457)  # nobody else's
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: choice.open(), range(8))) == set(opened) and len(opened) == 1

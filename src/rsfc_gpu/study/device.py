@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 
 from rsfc_gpu.backend import Backend, BackendName, select_backend
 
@@ -26,9 +27,12 @@ class DeviceChoice:
         ------
         BackendError : "cuda" was chosen and cannot be used.
         """
-        if self.name == "cuda":
-            return _opened(self.name, None, self.max_gpu_memory_bytes)
-        return _opened(self.name, self.threads, self.max_gpu_memory_bytes)
+        threads = None if self.name == "cuda" else self.threads
+        with _ONE_AT_A_TIME:  # the cache alone would let two threads open two at the same time
+            return _opened(self.name, threads, self.max_gpu_memory_bytes)
+
+
+_ONE_AT_A_TIME = Lock()
 
 
 @cache
