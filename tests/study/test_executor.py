@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,3 +69,25 @@ def test_each_worker_process_sees_one_gpu(monkeypatch):
 def test_a_worker_process_that_dies_is_a_clear_error():
     with pytest.raises(ResourceError, match="worker process died"):
         list(run_all(os._exit, [9, 9], jobs=2, workers="processes"))
+
+
+def test_workers_of_a_cluster_that_die_again_and_again_are_a_clear_error(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed (extra: cluster)")
+
+    class Killed:
+        def result(self):
+            raise distributed.KilledWorker("task", SimpleNamespace(address="tcp://there:2"), 3)
+
+    class Client(contextlib.nullcontext):
+        loop = None
+
+        def __init__(self, *_, **__):
+            super().__init__()
+
+        def map(self, _, tasks, **__):
+            return [Killed() for _ in tasks]
+
+    monkeypatch.setattr(distributed, "Client", Client)
+    monkeypatch.setattr(distributed, "as_completed", lambda futures, **_: iter(futures))
+    with pytest.raises(ResourceError, match="workers of tcp://here:1 died again and again"):
+        list(run_all(operator.neg, [1], jobs=1, scheduler="tcp://here:1"))

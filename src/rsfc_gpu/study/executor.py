@@ -72,7 +72,8 @@ def run_all(
 
     Raises
     ------
-    ResourceError : no scheduler at the address, or dask.distributed is not installed; worker processes died.
+    ResourceError : no scheduler at the address, or dask.distributed is not installed; worker processes died, those of a
+        cluster several times.
     """
     if scheduler is not None:
         yield from _on_cluster(function, tasks, scheduler)
@@ -110,7 +111,7 @@ def _start_worker(started: Any, gpus: Sequence[str]) -> None:
 
 def _on_cluster(function: Callable[[Task], Result], tasks: Sequence[Task], scheduler: str) -> Iterator[Result]:
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
         from distributed import as_completed as as_they_finish
     except ImportError as error:
         raise ResourceError("--scheduler needs dask.distributed: pip install 'rsfc-gpu[cluster]'") from error
@@ -121,7 +122,10 @@ def _on_cluster(function: Callable[[Task], Result], tasks: Sequence[Task], sched
     with client:
         futures = client.map(function, tasks, pure=False, retries=2)
         for future in as_they_finish(futures, loop=client.loop):
-            yield future.result()
+            try:
+                yield future.result()
+            except KilledWorker as error:
+                raise ResourceError(f"workers of {scheduler} died again and again (out of memory?): {error}") from error
 
 
 def _words(path: Path) -> list[str]:
