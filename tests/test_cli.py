@@ -272,3 +272,5 @@ def test_simulate_writes_a_study_and_refuses_a_folder_in_use(tmp_path, capsys):
     assert "is not an empty folder" in capsys.readouterr().err
     assert cli.main(["simulate", str(tmp_path / "b"), "--volumes", "20"]) == 3
     assert "expected 100 to 2000" in capsys.readouterr().err
+    assert cli.main(["simulate", str(tmp_path / "b"), "--grid", "0"]) == 3
+    assert "expected 2 to 5 mm" in capsys.readouterr().err

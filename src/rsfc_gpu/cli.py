@@ -145,7 +145,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     settings = CohortSettings(
         effects=arguments.effects,
         level=arguments.level,
-        grid_mm=arguments.grid or 4.0,
+        grid_mm=4.0 if arguments.grid is None else arguments.grid,
         n_volumes=arguments.volumes,
         participants=arguments.participants,
         seed=arguments.seed,

@@ -45,6 +45,19 @@ def test_a_second_call_computes_nothing_again(demonstration):
     pd.testing.assert_frame_equal(again.score, first.score)
 
 
+def test_the_number_of_jobs_holds_for_the_cohort_too(tmp_path, monkeypatch):
+    seen = []
+
+    def simulate(*_, jobs):
+        seen.append(jobs)
+        raise InputError("enough")
+
+    monkeypatch.setattr("rsfc_gpu.study.demo.simulate_cohort", simulate)
+    with pytest.raises(InputError, match="enough"):
+        run_demo(tmp_path, SETTINGS, RunOptions(device="cpu", jobs=3))
+    assert seen == [3]
+
+
 def test_other_settings_do_not_take_the_cohort_that_is_there(demonstration, tmp_path):
     out, _ = demonstration
     with pytest.raises(InputError, match="made with other settings"):

@@ -69,7 +69,7 @@ def run_demo(
     ResourceError, BackendError : disk, memory, device.
     """
     folder = Path(out).resolve()
-    dataset = _cohort(folder, settings, progress)
+    dataset = _cohort(folder, settings, progress, options.jobs)
     unreported = RunOptions(**{**vars(options), "report": False})
     outcome = run_study(dataset, folder, load_study(None), unreported, progress)
     score = score_all(folder, dataset)
@@ -133,7 +133,7 @@ def _names(runs: pd.DataFrame) -> list[str]:
     return list(runs["participant_id"] + " " + runs["session_id"].str.removeprefix("ses-"))
 
 
-def _cohort(folder: Path, settings: CohortSettings, progress: Progress | None) -> Path:
+def _cohort(folder: Path, settings: CohortSettings, progress: Progress | None, jobs: int | None) -> Path:
     """The dataset in folder/simulated, made now or earlier with the same settings; it has that name when whole."""
     dataset = folder / "simulated"
     record = dataset / "planted_settings.json"
@@ -147,7 +147,7 @@ def _cohort(folder: Path, settings: CohortSettings, progress: Progress | None) -
     part = folder / "simulated.part"
     if part.is_dir():
         shutil.rmtree(part)  # a demonstration that was interrupted while it simulated
-    simulate_cohort(part, settings, None if progress is None else _at_stage(progress))
+    simulate_cohort(part, settings, None if progress is None else _at_stage(progress), jobs=jobs)
     write_text(part / record.name, json.dumps(wanted, indent=2) + "\n")
     part.rename(dataset)
     return dataset
