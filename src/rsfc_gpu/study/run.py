@@ -48,9 +48,10 @@ class RunOptions:
     engine : as `seed_maps`.
     work : folder in which the masked series of each run is kept for another analysis; None: none is kept.
     jobs : runs at once; None: as many as processors and memory allow; of processes on GPUs one for each.
+    workers : what the jobs are, "threads" or "processes".
     scheduler : address of a Dask scheduler, instead of this machine.
     template : that raw runs are normalised to; None: the default one.
-    command : for the provenance.
+    command : for the provenance. report : whether report.html is written.
     """
 
     level: Level = "all"
@@ -139,7 +140,9 @@ def run_study(
         report = None
         if options.report:
             with _timed(seconds, "report"):
-                report = _write_report(out)
+                from rsfc_gpu.report import write_report
+
+                report = write_report(out)
         return Outcome(flow, _reused(records), report, seconds)
 
 
@@ -252,14 +255,6 @@ def _name(backend: Backend) -> BackendName:
 
 def _reused(records: Sequence[Record]) -> int:
     return sum(bool(record.get("reused")) for record in records)
-
-
-def _write_report(out: Path) -> Path | None:
-    try:
-        from rsfc_gpu.report import write_report
-    except ImportError:
-        return None
-    return Path(write_report(out))
 
 
 @contextmanager
