@@ -113,9 +113,6 @@ def _note_opened(event: str, arguments: tuple[Any, ...]) -> None:
         counts.opened.append(str(arguments[0]))
 
 
-# ---- products and transforms: in the source ----
-
-
 class _Finder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name.partition(".")[0] != PACKAGE:
@@ -188,9 +185,6 @@ def _flops(what: str, arguments: tuple[Any, ...], result: Any) -> int:
     return 2 * math.prod(np.shape(result)) * first.shape[-1]
 
 
-# ---- Numba kernels ----
-
-
 def _count_numba() -> None:
     """Numba makes the functions of the package as a dispatcher that counts; its cache on disk stays valid."""
     from numba.core.registry import CPUDispatcher
@@ -205,9 +199,6 @@ def _count_numba() -> None:
     cpu = target_registry["cpu"]
     del dispatcher_registry[cpu]  # it refuses to be overwritten
     dispatcher_registry[cpu] = Counting
-
-
-# ---- the file of a run, and the device ----
 
 
 @contextlib.contextmanager
