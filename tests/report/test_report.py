@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from rsfc_gpu import cli
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.report import write_report
 from rsfc_gpu.report.group_maps import _long_meanings
+from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Interactive, Page, Picture, Section, Text, render
 from rsfc_gpu.report.style import SavedFigure
 from rsfc_gpu.report.viewers import Viewer
@@ -176,6 +179,19 @@ def test_figure_of_a_cluster_that_is_gone_is_taken_away(tmp_path: Path) -> None:
     write_report(tmp_path)
     assert not stale.exists()
     assert foreign.exists()
+
+
+def test_model_that_was_taken_out_of_the_study_is_not_shown(written_study: Path, tmp_path: Path) -> None:
+    for name in ("study.json", "provenance.json", "participants_flow.tsv"):
+        shutil.copy(written_study / name, tmp_path / name)
+    shutil.copytree(written_study / "group", tmp_path / "group")
+    names = [model["name"] for model in Outputs.open(tmp_path).models]
+    study = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
+    out = study["models"].pop(0)
+    (tmp_path / "study.json").write_text(json.dumps(study), encoding="utf-8")
+    assert len(names) > 1 and [model["name"] for model in Outputs.open(tmp_path).models] == [
+        name for name in names if name != out["name"]
+    ]
 
 
 def test_study_without_any_result_has_a_report(tmp_path: Path) -> None:

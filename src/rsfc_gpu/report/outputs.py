@@ -56,7 +56,10 @@ class Outputs:
 
     @cached_property
     def models(self) -> tuple[Mapping[str, Any], ...]:
-        """model.json of each group model, in the order of the study file; "folder" is where it lies."""
+        """model.json of each group model of the study, in its order; "folder" is where it lies.
+
+        A model that was taken out of the study keeps its folder and is no part of it.
+        """
         found = [
             {**self.json(path.relative_to(self.folder).as_posix()), "folder": path.parent}
             for path in sorted(self.folder.glob("group/model-*/model.json"))
@@ -64,7 +67,7 @@ class Outputs:
         listed = self.study.get("models", [])
         names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in listed]
         place = {name: number for number, name in enumerate(names)}
-        return tuple(sorted(found, key=lambda model: place.get(model["name"], len(place))))
+        return tuple(sorted((one for one in found if one["name"] in place), key=lambda model: place[model["name"]]))
 
     def table(self, name: str, needed: tuple[str, ...] = (), *, as_text: bool = False) -> pd.DataFrame:
         """A table of the folder; one without rows where there is no such file. `as_text`: numbers as they are spelled.
