@@ -14,6 +14,7 @@ from rsfc_gpu import group
 from rsfc_gpu.clinical import stratified_folds
 from rsfc_gpu.group.topology import find_topology
 from rsfc_gpu.images.nifti import save_volume
+from rsfc_gpu.study import clinical_stage
 from rsfc_gpu.study.circular import SELECTED, CrossValidation, cross_validate
 from rsfc_gpu.study.clusters import KEY, collect_clusters
 from rsfc_gpu.study.config import Contrast, Model, parse_study
@@ -241,6 +242,17 @@ def test_an_unknown_outcome_is_no_negative_one():
     key = {"model": "m", "contrast": "c", "seed": "s", "direction": "positive", "cluster": 1}
     cells = CrossValidation({tuple(key.values()): found}).auc(SimpleNamespace(**key), "first", True)
     assert (cells["cv_n"], cells["cv_auc_mean"]) == (11, 1.0)
+
+
+def test_clinical_tables_are_made_again_where_a_map_changed(tmp_path, monkeypatch):
+    """Also where no significant cluster lies: what is found again without some of the participants may lie there."""
+    findings = dataclasses.replace(findings_of([TWO_GROUPS], tmp_path), maps={"a": [tmp_path / "z.nii.gz"]})
+    made = []
+    monkeypatch.setattr(clinical_stage, "analyse", lambda *_: made.append(1) or {})
+    for number, times in ((0, 1), (0, 1), (1, 2)):
+        save_volume(findings.maps["a"][0], np.full(SHAPE, number, dtype=np.float32), np.eye(4))
+        clinical_stage.analyse_where_needed(findings, jobs=1)
+        assert len(made) == times
 
 
 def model_of_maps(tmp_path, n, model):

@@ -16,7 +16,7 @@ from rsfc_gpu.study.circular import CrossValidation, cross_validate
 from rsfc_gpu.study.clusters import KEY
 from rsfc_gpu.study.config import Study, TableRow
 from rsfc_gpu.study.findings import Findings
-from rsfc_gpu.study.outputs import digest_of, is_current, seal
+from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 
 _CROSS_VALIDATED = ["cv_n", "cv_folds_without", "cv_folds"]
 _COUNTS = ["n", "n_missing", "n_positive", "n_negative", "dof", "df", *_CROSS_VALIDATED]
@@ -40,7 +40,8 @@ def analyse_where_needed(findings: Findings, jobs: int) -> None:
     marker = findings.out / "clinical" / "clinical_record.json"
     study = findings.study
     frames = [findings.people, findings.values, findings.clusters, *(one.scans for one in findings.models.values())]
-    made_from = digest_of([__version__, study.model_dump(mode="json"), [frame.to_csv() for frame in frames]])
+    maps = [file_digest(path) for paths in findings.maps.values() for path in paths]  # what is found again lies in them
+    made_from = digest_of([__version__, study.model_dump(mode="json"), [frame.to_csv() for frame in frames], maps])
     if is_current(marker, made_from) is None:
         tables = analyse(findings, jobs)
         seal(marker, made_from, [findings.out / "clinical" / f"{name}.tsv" for name in tables])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsfc_gpu import group
+from rsfc_gpu import __version__, group
 from rsfc_gpu.clinical import benjamini_hochberg
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import bids_label
@@ -132,7 +132,7 @@ def _motion_row(seed: str, paths: Sequence[Path], table: pd.DataFrame, folder: P
     from scipy import stats
 
     marker = folder / f"seed-{bids_label(seed)}_stat-r_statmap.json"
-    made_from = digest_of([table.to_csv(), [file_digest(path) for path in paths]])
+    made_from = digest_of([__version__, table.to_csv(), [file_digest(path) for path in paths]])
     done = is_current(marker, made_from)
     if done is not None:
         return dict(done["row"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rsfc_gpu import __version__
 from rsfc_gpu.bids import Dataset, RunFiles
 from rsfc_gpu.images.nifti import load_volume, save_volume
 from rsfc_gpu.study.config import Study
@@ -110,7 +111,7 @@ def _averaged(sources: Sequence[Path], first: RunFiles, weights: Sequence[float]
         path = path.with_name(path.name.replace("_statmap", "_desc-average_statmap"))
     marker = path.with_name(path.name.replace(".nii.gz", ".json"))
     made_from = digest_of(
-        [[source.name for source in sources], list(weights), [file_digest(source) for source in sources]]
+        [__version__, [source.name for source in sources], list(weights), [file_digest(source) for source in sources]]
     )
     if is_current(marker, made_from) is None:
         share = np.asarray(weights) / np.sum(weights)
