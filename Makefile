@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: install demo test check check-all check-gpu bench-gpu bench bench-stages bench-peers figures docs clean
+.PHONY: install demo test lint check check-all check-gpu bench-gpu bench bench-stages bench-peers figures docs clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
@@ -18,20 +18,16 @@ demo: install  ## a simulated cohort through the whole study, scored against wha
 test: install  ## the tests, without the slow ones
 	$(RUN) -m pytest -q -m "not slow"
 
-check: install  ## what a change must pass
+lint: install  ## style, types, layers, and what the code costs against the committed counts
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(RUN) benchmarks/counts.py
-	$(RUN) -m pytest -q -m "not slow"
 
-check-all: install docs  ## `check`, with the slow tests and the pages of docs/
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy
-	$(VENV)/bin/lint-imports
-	$(RUN) benchmarks/counts.py
+check: lint test  ## what a change must pass
+
+check-all: docs lint  ## `check`, with the slow tests and the pages of docs/
 	$(RUN) -m pytest -q
 
 # On a machine with a GPU; needs python3 with numpy, scipy, numba, pandas, cupy and pytest only.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rsfc_gpu.backend import Backend, select_backend
 from rsfc_gpu.backend.rigid import RigidFits
 from rsfc_gpu.bench.floor import decode
-from rsfc_gpu.bench.inputs import RAW_SHAPE, TR_S, make_raw_run
+from rsfc_gpu.bench.inputs import TR_S, make_raw_run
 from rsfc_gpu.bench.stages import HEAD_RADIUS_MM, largest_difference
 from rsfc_gpu.bench.timing import added_memory_bytes
 from rsfc_gpu.preprocess import PreprocessSettings, preprocess, slice_times
@@ -30,6 +30,7 @@ from rsfc_gpu.preprocess.slice_timing import shift_slices
 from rsfc_gpu.preprocess.template import default_template
 from rsfc_gpu.preprocess.volumes import RawRun
 from rsfc_gpu.preprocess.warp import Warp, identity_maps
+from rsfc_gpu.simulate.raw import SHAPE as RAW_SHAPE
 
 N_VOLUMES = 240
 TIMES_S = slice_times("interleaved", RAW_SHAPE[2], TR_S)
@@ -59,7 +60,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
     cpu = select_backend("cpu")
     default_template(cpu)  # made once per machine, not once per run
     path = tmp_path_factory.mktemp("raw") / "bold.nii.gz"
-    motion = make_raw_run(path, N_VOLUMES, cpu)
+    motion = make_raw_run(path, N_VOLUMES)
     run = RawRun.read(path, discard_volumes=SETTINGS.discard_volumes)
     volumes = shift_slices(run, TIMES_S, TR_S, None, cpu)
     fits = estimate_motion(volumes, run.affine, cpu)

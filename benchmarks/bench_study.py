@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -22,12 +21,12 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import rsfc_gpu as rg
-from rsfc_gpu.images.nifti import igzip
+from rsfc_gpu.bench.floor import decode
+from rsfc_gpu.bench.timing import machine
 from rsfc_gpu.simulate import CohortSettings, simulate_cohort
 from rsfc_gpu.study.config import load_study
 from rsfc_gpu.study.executor import default_jobs
@@ -64,7 +63,7 @@ def measure(dataset: Path, scratch: Path) -> dict[str, Any]:
     jobs = default_jobs(plan.bytes_each)
     images = [run.bold for run in plan.dataset.runs]
     participant_stage(dataset, scratch / "warm", jobs, participants=[plan.dataset.runs[0].participant_id])
-    load = os.getloadavg()[0]
+    before = machine()
     decode_all(images, jobs)  # brings the files into memory, for both
     floors, stages = [decode_all(images, jobs)], []
     for turn in range(ROUNDS):
@@ -74,9 +73,7 @@ def measure(dataset: Path, scratch: Path) -> dict[str, Any]:
     whole = whole_study(dataset, scratch / "whole")
     stage, floor = statistics.median(stages), statistics.median(floors)
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"rsfc_gpu": rg.__version__, "python": platform.python_version()},
-        "load_average_before": round(load, 2),
+        "machine": before,
         "dataset": {
             "runs": len(images),
             "compressed_bytes": sum(path.stat().st_size for path in images),
@@ -95,18 +92,13 @@ def measure(dataset: Path, scratch: Path) -> dict[str, Any]:
 def decode_all(images: list[Path], jobs: int) -> float:
     """Seconds to decompress every image and throw the bytes away."""
 
-    def decode(path: Path) -> None:
-        buffer = bytearray(1 << 20)
-        try:
-            with igzip.open(path) as stream:
-                while stream.readinto(buffer):
-                    pass
-        except EOFError:
-            pass  # the damaged file that every simulated cohort has
+    def one(path: Path) -> None:
+        with suppress(EOFError):  # the damaged file that every simulated cohort has
+            decode(path)
 
     started = time.perf_counter()
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(decode, images))
+        list(pool.map(one, images))
     return time.perf_counter() - started
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rsfc_gpu.cli_progress import progress_bars
+
 EXIT_WRONG = 1
 SIZE_NAMES = ("small", "paper", "large")
 
@@ -40,7 +42,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from rsfc_gpu.files import write_text
 
     backends, missing = usable_backends(arguments.device)
-    report = run_bench(SIZES[arguments.size], backends, progress=_progress_bars())
+    report = run_bench(SIZES[arguments.size], backends, progress=progress_bars())
     report |= {"size_name": arguments.size, "not_usable": missing}
     print(as_text(report))
     for name, reason in missing.items():
@@ -65,19 +67,3 @@ def _as_json(report: dict[str, Any]) -> str:
             if math.isinf(row["difference"]):
                 row["difference"] = None  # another shape: JSON has no infinity
     return json.dumps(report, indent=1, allow_nan=False) + "\n"
-
-
-def _progress_bars() -> Any:
-    """A bar per step, on a terminal only."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def progress(step: str, done: int, total: int) -> None:
-        if step not in bars:
-            bars[step] = tqdm(total=total, desc=step, disable=None, leave=False)
-        bars[step].update(done - bars[step].n)
-        if done == total:
-            bars[step].close()
-
-    return progress

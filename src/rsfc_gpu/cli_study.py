@@ -7,15 +7,16 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rsfc_gpu.cli_progress import progress_bars
 from rsfc_gpu.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rsfc_gpu.study.plan import Plan
-    from rsfc_gpu.study.run import Outcome, Progress
+    from rsfc_gpu.study.run import Outcome
 
 EXIT_SOME_FAILED, EXIT_ALL_FAILED = 4, 5
 
@@ -139,7 +140,7 @@ def _run(arguments: argparse.Namespace) -> int:
         template=arguments.template,
         command=shlex.join(["rsfc", *sys.argv[1:]]),
     )
-    outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, _progress_bars())
+    outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, progress_bars())
     _print_outcome(outcome, arguments.out_dir)
     failed, usable = outcome.count("failed"), outcome.count("kept") + outcome.count("excluded")
     return 0 if not failed else EXIT_SOME_FAILED if usable else EXIT_ALL_FAILED
@@ -159,7 +160,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     settings = CohortSettings(effects=arguments.effects, seed=arguments.seed)
     if arguments.raw:
         settings = replace(settings, level="raw", participants=RAW_PARTICIPANTS, n_volumes=RAW_VOLUMES)
-    done = run_demo(arguments.out, settings, options, _progress_bars())
+    done = run_demo(arguments.out, settings, options, progress_bars())
     _print_outcome(done.outcome, arguments.out)
     print(summarise_score(done.score).to_string(index=False, float_format="%.2f"))
     correlations = done.score[done.score["kind"].str.startswith("association")]
@@ -184,22 +185,6 @@ def _print_raw_errors(runs: pd.DataFrame) -> None:
         "With so few people most planted effects are missed, and most clusters of the F tests are false: these have a\n"
         "handful of degrees of freedom for error. The demonstration without --raw has the whole cohort."
     )
-
-
-def _progress_bars() -> Progress:
-    """A bar per stage, on a terminal only."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def progress(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            bars[stage] = tqdm(total=total, desc=stage, disable=None)
-        bars[stage].update(done - bars[stage].n)
-        if done == total:
-            bars[stage].close()
-
-    return progress
 
 
 def _print_outcome(outcome: Outcome, out: Path) -> None:
@@ -250,6 +235,9 @@ def _print_plan(plan: Plan) -> None:
             f"{done.template or 'the default one'}, {done.voxel_mm:g} mm voxels, smoothed {done.fwhm_mm:g} mm; "
             "their motion is known once they are realigned"
         )
+    low, high = plan.study.denoise.low_hz, plan.study.denoise.high_hz
+    open_end = " (no upper end: beyond the Nyquist frequency)" if not 0 < high <= 0.5 / plan.tr_s else ""
+    print(f"band      {low:g} to {high:g} Hz{open_end}")
     print(f"people    {len(plan.people)} in participants.tsv")
     print(f"seeds     {', '.join(plan.seeds)}")
 

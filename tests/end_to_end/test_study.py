@@ -247,6 +247,7 @@ def test_only_failures_is_exit_code_5(dataset, tmp_path):
     study.write_text(STUDY)
     command = ["run", str(changed), str(tmp_path / "out"), "participant", "--study", str(study), "--device", "cpu"]
     assert main(command) == 5
+    assert str(changed) not in next((tmp_path / "out").rglob("*desc-run_record.json")).read_text()
 
 
 #: What is wrong: the text of the study that is replaced, by what, and a part of the message.
@@ -436,6 +437,15 @@ def test_check_reads_no_volume(dataset, tmp_path, capsys, monkeypatch):
     assert main(["check", str(dataset), "--study", str(study)]) == 0
     printed = capsys.readouterr().out
     assert "32 kept, 0 excluded, 0 failed" in printed and "response-time: flexible_factorial, 24 maps" in printed
+
+
+def test_check_says_where_a_band_is_open(dataset, tmp_path, capsys):
+    study = tmp_path / "study.toml"
+    for text, shown in ((STUDY, " Hz\n"), (STUDY.replace("[denoise]", "[denoise]\nhigh_hz = 0.9"), "no upper end")):
+        study.write_text(text)
+        assert main(["check", str(dataset), "--study", str(study)]) == 0
+        band = next(line for line in capsys.readouterr().out.splitlines(True) if line.startswith("band "))
+        assert shown in band
 
 
 def test_an_output_folder_of_something_else_is_left_alone(dataset, tmp_path, capsys):

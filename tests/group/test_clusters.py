@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -20,7 +21,6 @@ from statistic_maps import STUDY_AFFINE, blobs, spm_maps
 
 def test_every_table_of_spm(reference_root) -> None:
     """All stored maps: the clusters, their sizes, p and q, the shown peaks, the label map, and the p lists."""
-    nibabel = pytest.importorskip("nibabel")
     seen = 0
     for stat, contrast, _, folder in spm_maps(reference_root):
         what = f"{folder.parent.name}/{folder.name} contrast {contrast['index']}"
@@ -68,7 +68,6 @@ def test_every_table_of_spm(reference_root) -> None:
 
 def test_the_field_of_spm(reference_root) -> None:
     """A map judged at three heights: sizes and q of clusters, values and q of all maxima, critical values."""
-    nibabel = pytest.importorskip("nibabel")
     folder = reference_root / "reference" / "spm" / "functions"
     values = np.asarray(nibabel.load(folder / "field.nii.gz").dataobj, dtype=np.float32)
     for entry in json.loads((folder / "functions.json").read_text())["field"]:

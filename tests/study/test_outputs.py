@@ -10,7 +10,16 @@ import pytest
 
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.files import bids_label
-from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, prepare, read_json, seal, write_json
+from rsfc_gpu.study.outputs import (
+    digest_of,
+    file_digest,
+    image_digest,
+    is_current,
+    prepare,
+    read_json,
+    seal,
+    write_json,
+)
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.tsv"])
@@ -56,6 +65,15 @@ def test_a_step_is_current_while_inputs_and_files_are_the_same(tmp_path):
     assert is_current(marker, "hash") is None
     marker.write_text("{")
     assert is_current(marker, "hash") is None and is_current(tmp_path / "none.json", "hash") is None
+
+
+def test_the_digest_of_an_image_in_two_files_sees_both(tmp_path):
+    (tmp_path / "template.hdr").write_bytes(b"header")
+    (tmp_path / "template.img").write_bytes(b"voxels")
+    before = image_digest(tmp_path / "template.hdr")
+    assert before == image_digest(tmp_path / "template.img")
+    (tmp_path / "template.img").write_bytes(b"others")
+    assert image_digest(tmp_path / "template.hdr") != before
 
 
 def test_json_has_no_nan_and_takes_numpy(tmp_path):

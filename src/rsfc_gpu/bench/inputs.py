@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 TR_S = 2.0
 PAPER_SHAPE, PAPER_VOXELS = np.array([61, 73, 61]), 70_000  # 3 mm, DPABI's box
 SEED_EDGE = 3  # voxels along each side of a seed
-RAW_SHAPE = (64, 64, 33)
-RAW_AFFINE = np.array([[-3.44, 0, 0, 108.0], [0, 3.44, 0, -122.0], [0, 0, 4.6, -66.0], [0, 0, 0, 1.0]])
 BACKGROUND, BACKGROUND_SD, BRAIN_SD = 20.0, 6.0, 24.0
 SCALP_SHARE = 0.13  # of the voxels outside the brain that are not 0 where the rest is, as a generous mask leaves them
 
@@ -205,31 +203,21 @@ def _n_patients(size: Size) -> int:
     return round(size.n_maps * 39 / 84)
 
 
-def make_raw_run(path: Path, n_volumes: int, backend: Backend) -> NDArray[np.float64]:
-    """Write a head that drifts by about a millimetre, with noise everywhere; returns its motion (T, 6), SPM's order."""
-    from scipy import ndimage
-
-    from rsfc_gpu.backend.rigid import rigid_matrix, rigid_parameters
-    from rsfc_gpu.preprocess.template import BOX_MM, TEMPLATE_MM, make_epi_contrast
+def make_raw_run(path: Path, n_volumes: int) -> NDArray[np.float64]:
+    """Write a simulated raw run, a head that drifts by about a millimetre; returns its motion (T, 6), SPM's order."""
+    from rsfc_gpu.images.mask import Mask
+    from rsfc_gpu.images.nifti import save_volume
+    from rsfc_gpu.simulate.head import Head
+    from rsfc_gpu.simulate.raw import AFFINE, scan_head
 
     rng = np.random.default_rng(0)
-    contrast = 1200.0 * make_epi_contrast(backend, fwhm_mm=3.0).T
-    drift = np.cumsum(rng.normal(size=(n_volumes, 6)), axis=0) * ([0.03] * 3 + [0.0004] * 3)
-    box = np.diag([TEMPLATE_MM] * 3 + [1.0])
-    box[:3, 3] = BOX_MM[0]
-    header = _header(RAW_AFFINE, (*RAW_SHAPE, n_volumes), np.int16)
-    with replacing(path) as temporary, gzip.open(temporary, "wb", compresslevel=1) as stream:
-        stream.write(header.binaryblock + bytes(4))
-        for row in drift:
-            to_voxel = np.linalg.inv(box) @ rigid_matrix(row) @ RAW_AFFINE
-            still = ndimage.affine_transform(
-                contrast, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=RAW_SHAPE, order=1
-            )
-            noise = 8.0 * rng.standard_normal(RAW_SHAPE, dtype=np.float32)
-            stream.write((still + 20.0 + noise).astype("<i2").tobytes(order="F"))
-    # A point of the head lies at inv(drift) in each volume; motion is counted from the first.
-    first = rigid_matrix(drift[0])
-    return np.stack([rigid_parameters(np.linalg.inv(first) @ rigid_matrix(row)) for row in drift])
+    motion = np.cumsum(rng.normal(size=(n_volumes, 6)), axis=0) * ([0.03] * 3 + [0.0004] * 3)
+    motion -= motion[0]
+    nowhere = Mask(np.zeros((2, 2, 2), dtype=bool), np.eye(4))  # nothing fluctuates: only the head's place matters
+    still = np.zeros((n_volumes, 0), dtype=np.float32)
+    run = scan_head(Head.draw(rng), still, nowhere, motion, rng, tr_s=TR_S)
+    save_volume(path, run.samples.T, AFFINE, tr_s=TR_S)
+    return motion
 
 
 def _header(affine: NDArray[np.float64], shape: tuple[int, ...], dtype: type) -> Any:

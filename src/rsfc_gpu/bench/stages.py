@@ -61,7 +61,7 @@ def build_stages(folder: Path, size: Size, cpu: Backend) -> Iterator[Stage]:
     """
     yield from _run_stages(folder, size, cpu)
     yield _smoothing(size)
-    yield _realignment(folder, size, cpu)
+    yield _realignment(folder, size)
     yield from _group_stages(size, cpu)
 
 
@@ -112,13 +112,14 @@ def _smoothing(size: Size) -> Stage:
     )
 
 
-def _realignment(folder: Path, size: Size, cpu: Backend) -> Stage:
+def _realignment(folder: Path, size: Size) -> Stage:
     from rsfc_gpu.preprocess import realign
+    from rsfc_gpu.simulate.raw import SHAPE as RAW_SHAPE
 
     path = folder / "raw.nii.gz"
     to_mm = [1.0] * 3 + [HEAD_RADIUS_MM] * 3
-    expected = inputs.make_raw_run(path, size.n_raw_volumes, cpu) * to_mm
-    floats = 4.0 * np.prod(inputs.RAW_SHAPE) * size.n_raw_volumes
+    expected = inputs.make_raw_run(path, size.n_raw_volumes) * to_mm
+    floats = 4.0 * np.prod(RAW_SHAPE) * size.n_raw_volumes
     return Stage(
         f"realign {size.n_raw_volumes} raw volumes",
         work=lambda backend: realign(path, backend=backend),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -223,7 +223,7 @@ def _raw_files(folder: Path, name: str, entities: Mapping[str, str]) -> RunFiles
         task=entities["task"],
         run=entities.get("run"),
         space=entities["space"],
-        prefix=_prefix(entities),
+        prefix="_".join(f"{key}-{entities[key]}" for key in _OF_A_RUN if key in entities),
         bold=folder / name,
         mask=None,
         confounds=None,
@@ -232,29 +232,19 @@ def _raw_files(folder: Path, name: str, entities: Mapping[str, str]) -> RunFiles
     )
 
 
-def _prefix(entities: Mapping[str, str]) -> str:
-    return "_".join(f"{key}-{entities[key]}" for key in _OF_A_RUN if key in entities)
-
-
 def _run_files(folder: Path, name: str, entities: Mapping[str, str], beside: set[str]) -> RunFiles:
-    prefix = _prefix(entities)
-    ending = next(end for end in _BOLD if name.endswith(end))
-    stem = name.removesuffix(ending)
-    stem = stem.removesuffix("_desc-preproc")
+    """A preprocessed run: its image, and what belongs to it."""
+    image = _raw_files(folder, name, entities)
+    prefix, ending = image.prefix, next(end for end in _BOLD if name.endswith(end))
+    stem = name.removesuffix(ending).removesuffix("_desc-preproc")
     mask = _present(folder, [f"{stem}_desc-brain_mask.nii.gz", f"{stem}_desc-brain_mask.nii"], beside)
     confounds = _present(folder, [f"{prefix}_{kind}" for kind in _CONFOUNDS], beside)
     motion = _present(folder, [f"rp_{prefix}.txt", f"rp_{prefix}_bold.txt", f"rp_{stem}.txt"], beside)
     missing = [
         kind for kind, path in (("the brain mask", mask), ("confounds or rp_*.txt", confounds or motion)) if not path
     ]
-    return RunFiles(
-        participant_id=f"sub-{entities['sub']}",
-        session_id=entities.get("ses"),
-        task=entities["task"],
-        run=entities.get("run"),
-        space=entities["space"],
-        prefix=prefix,
-        bold=folder / name,
+    return replace(
+        image,
         mask=mask,
         confounds=confounds,
         motion=None if confounds else motion,

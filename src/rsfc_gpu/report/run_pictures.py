@@ -164,7 +164,7 @@ def short_name(run: str) -> str:
 def titled(run: str, record: Mapping[str, Any], *, letters: int) -> str:
     """The name of a run, and on a second line of so many letters why it was left out."""
     # The path of a damaged image would fill the line; its run is named above.
-    reason = re.sub(r"^/.*?\.nii(\.gz)?: ", "", str(record.get("reason") or ""))
+    reason = re.sub(r"^\S+\.nii(\.gz)?: ", "", str(record.get("reason") or ""))
     return short_name(run) + ("\n" + textwrap.shorten(reason, letters, placeholder=ELLIPSIS) if reason else "")
 
 

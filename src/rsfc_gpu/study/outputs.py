@@ -39,6 +39,12 @@ def file_digest(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def image_digest(path: Path) -> list[str]:
+    """`file_digest` of an image: of both files where it is a pair of .hdr and .img."""
+    pair = [path.with_suffix(suffix) for suffix in (".hdr", ".img")] if path.suffix in (".hdr", ".img") else [path]
+    return [file_digest(one) for one in pair]
+
+
 def digest_of(value: Any) -> str:
     """The hash of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:32]

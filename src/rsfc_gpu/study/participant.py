@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ def process_run(task: RunTask) -> Record:
         done = is_current(marker, made_from)
         if done is not None and done["status"] != "failed":
             return {**done, "reused": True}
-        record, written = _process(task, _empty_record(task), marker.parent, _prefix(task.files))
+        record, written = _process(task, f"{marker.parent}/{_prefix(task.files)}")
     except InputError as error:
-        record, written = _left_out(_empty_record(task), "images", "failed", str(error)), []
+        record, written = _failed(task, error), []
     log.info("%s: %s %s", task.files.label, record["status"], record["reason"] or "")
     return {**seal(marker, made_from, written, **record), "reused": False}
 
@@ -79,11 +79,11 @@ def stored_record(task: RunTask) -> Record:
     try:
         made_from = _made_from(task)
     except InputError as error:
-        return {**_left_out(_empty_record(task), "images", "failed", str(error)), "reused": False}
+        return {**_failed(task, error), "reused": False}
     done = is_current(_marker(task), made_from)
     if done is None:
-        reason = "no maps made with these settings from these files; run the participant level first"
-        return {**_left_out(_empty_record(task), "images", "failed", reason), "reused": False}
+        missing = InputError("no maps made with these settings from these files; run the participant level first")
+        return {**_failed(task, missing), "reused": False}
     return {**done, "reused": True}
 
 
@@ -103,53 +103,64 @@ def _marker(task: RunTask) -> Path:
     return folder / f"{_prefix(task.files)}desc-run_record.json"
 
 
-def _process(task: RunTask, base: Record, folder: Path, prefix: str) -> tuple[Record, list[Path]]:
-    """The record, and the files written."""
-    files = task.files
-    if files.missing:
-        return _left_out(base, "images", "failed", f"missing: {', '.join(files.missing)}"), []
-    written: list[Path] = []
+def _process(task: RunTask, start: str) -> tuple[Record, list[Path]]:
+    """The record, and the files written; their paths begin with `start`."""
+    prepared, mapped = None, _Mapped()
     try:
+        if task.files.missing:
+            raise InputError(f"missing: {', '.join(task.files.missing)}")
         backend = task.device.open()
-        prepared = _prepared(task, backend, f"{folder}/{prefix}")
-        motion = prepared.motion
-        record = base | {"n_discarded": prepared.n_discarded} | motion_numbers(motion) | prepared.numbers
-        motion_file = _write_motion(folder / f"{prefix}desc-motion_timeseries.tsv", motion)
-        written = [motion_file, *prepared.written]
+        prepared = _prepared(task, backend, start)
+        record = (
+            _empty_record(task)
+            | {"n_discarded": prepared.n_discarded}
+            | motion_numbers(prepared.motion)
+            | prepared.numbers
+        )
         reason = motion_gate(record, task.gates)
-        if reason:
-            return _left_out(record, "motion", "excluded", reason), written
-        if prepared.left_out is not None:
-            return _left_out(record, *prepared.left_out), written
-        assert prepared.run is not None
+        stopped = ("motion", "excluded", reason) if reason else prepared.left_out
+        if stopped is None:
+            mapped = _mapped(task, prepared, backend, start)
+            stopped = mapped.left_out
+    except InputError as error:
+        return _failed(task, error), list(prepared.written) if prepared else []
+    motion = _motion_table(prepared.motion, mapped.kept)
+    written = [write_tsv(motion, Path(f"{start}desc-motion_timeseries.tsv")), *prepared.written, *mapped.written]
+    stage, status, words = stopped or ("analysed", "kept", None)
+    return record | mapped.numbers | {"stage": stage, "status": status, "reason": words}, written
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    """What came of mapping a run: the volumes kept, stage, status and reason where it is left out, files, numbers."""
+
+    kept: NDArray[np.bool_] | None = None
+    left_out: tuple[str, str, str] | None = None
+    written: tuple[Path, ...] = ()
+    numbers: Record = field(default_factory=dict)
+
+
+def _mapped(task: RunTask, prepared: PreparedRun, backend: Backend, start: str) -> _Mapped:
+    """The maps of a run, written unless too little of a seed is seen."""
+    assert prepared.run is not None
+    seeds = seeds_on(task.seeds, header_of(prepared.run), task.files.space)
+    try:
         maps, series, operator = map_run(
-            prepared.run,
-            seeds_on(task.seeds, header_of(prepared.run), files.space),
-            task.denoise,
-            backend,
-            engine=task.engine,
-            cache=_series_file(task),
+            prepared.run, seeds, task.denoise, backend, engine=task.engine, cache=_series_file(task)
         )
     except TooFewDegreesOfFreedom as error:
-        return _left_out(record, "denoise", "excluded", str(error)), written
+        return _Mapped(left_out=("denoise", "excluded", str(error)))
     except SeedNotCovered as error:
-        return _left_out(record, "coverage", "excluded", str(error)), written
-    except InputError as error:
-        return _left_out(base, "images", "failed", str(error)), []
-    record |= _map_numbers(maps)
-    maps = dataclasses.replace(maps, settings={**maps.settings, **prepared.settings})
-    write_tsv(_motion_table(motion).assign(kept=maps.kept), motion_file)
-    written += write_carpets(f"{folder}/{prefix}", series, operator)
-    short = [
-        name for name, share in zip(maps.names, maps.coverage, strict=True) if share < task.gates.minimum_seed_coverage
-    ]
+        return _Mapped(left_out=("coverage", "excluded", str(error)))
+    written, least = write_carpets(start, series, operator), task.gates.minimum_seed_coverage
+    short = [f"{name} {share:.0%}" for name, share in zip(maps.names, maps.coverage, strict=True) if share < least]
     if short:
-        shares = ", ".join(f"{name} {record[f'coverage_{name}']:.0%}" for name in short)
-        reason = f"seed coverage below {task.gates.minimum_seed_coverage:.0%}: {shares}"
-        return _left_out(record, "coverage", "excluded", reason), written
-    paths = maps.save(folder, prefix=prefix)
+        reason = f"seed coverage below {least:.0%}: {', '.join(short)}"
+        return _Mapped(maps.kept, ("coverage", "excluded", reason), tuple(written), _map_numbers(maps))
+    maps = dataclasses.replace(maps, settings={**maps.settings, **prepared.settings})
+    paths = maps.save(Path(start).parent, prefix=Path(start).name)
     written += [*paths, *(path.with_name(path.name.replace(".nii.gz", ".json")) for path in paths)]
-    return record | {"stage": "analysed", "status": "kept", "reason": None}, written
+    return _Mapped(maps.kept, None, tuple(written), _map_numbers(maps))
 
 
 def _empty_record(task: RunTask) -> Record:
@@ -162,8 +173,10 @@ def _empty_record(task: RunTask) -> Record:
     }
 
 
-def _left_out(record: Record, stage: str, status: str, reason: str) -> Record:
-    return record | {"stage": stage, "status": status, "reason": reason}
+def _failed(task: RunTask, error: InputError) -> Record:
+    """The record of a run whose images cannot be used. Paths start at their folder: a copied dataset says the same."""
+    reason = str(error).replace(f"{task.images}/", "")
+    return _empty_record(task) | {"stage": "images", "status": "failed", "reason": reason}
 
 
 def read_run_motion(files: RunFiles, scan: Scan) -> tuple[NDArray[np.float64], int]:
@@ -217,14 +230,10 @@ def _map_numbers(maps: SeedMaps) -> Record:
     }
 
 
-def _motion_table(motion: NDArray[np.float64]) -> pd.DataFrame:
+def _motion_table(motion: NDArray[np.float64], kept: NDArray[np.bool_] | None) -> pd.DataFrame:
     table = pd.DataFrame(motion, columns=list(MOTION_COLUMNS))
     table["framewise_displacement"] = framewise_displacement(motion, "power")
-    return table
-
-
-def _write_motion(path: Path, motion: NDArray[np.float64]) -> Path:
-    return write_tsv(_motion_table(motion), path)
+    return table if kept is None else table.assign(kept=kept)
 
 
 def _prepared(task: RunTask, backend: Backend, beside: str) -> PreparedRun:

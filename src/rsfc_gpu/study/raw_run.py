@@ -33,7 +33,7 @@ from rsfc_gpu.preprocess.normalise import STIFFNESS_DEFAULT, STIFFNESS_GIVEN
 from rsfc_gpu.preprocess.slice_timing import check_slice_times
 from rsfc_gpu.preprocess.template import DEFAULT_TEMPLATE, DEFAULT_TEMPLATE_OFFSET, box_affine, box_shape
 from rsfc_gpu.study.config import Study
-from rsfc_gpu.study.outputs import digest_of, file_digest, write_json
+from rsfc_gpu.study.outputs import digest_of, file_digest, image_digest, write_json
 from rsfc_gpu.study.single_run import Run
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def settings_in_words(settings: PreprocessSettings) -> dict[str, Any]:
         **dataclasses.asdict(settings),
         "stiffness": settings.stiffness or (STIFFNESS_GIVEN if given else STIFFNESS_DEFAULT),
         "template": given.name if given else DEFAULT_TEMPLATE,
-        "template_digest": file_digest(given) if given else None,
+        "template_digest": " ".join(image_digest(given)) if given else None,
         "template_offset": None if given else DEFAULT_TEMPLATE_OFFSET,
     }
 

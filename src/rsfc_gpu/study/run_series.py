@@ -17,7 +17,7 @@ from rsfc_gpu.images.mask import Mask
 from rsfc_gpu.images.nifti import BoldSource, load_volume
 from rsfc_gpu.images.series import Series, read_series
 from rsfc_gpu.images.series_file import open_series, write_series
-from rsfc_gpu.study.outputs import digest_of, file_digest
+from rsfc_gpu.study.outputs import digest_of, image_digest
 
 if TYPE_CHECKING:
     from rsfc_gpu.images.nifti import ImageSource
@@ -111,6 +111,4 @@ def _key(run: Run, backend: Backend) -> str:
 def _digests(what: str, image: ImageSource) -> list[str]:
     if not isinstance(image, (str, Path)):
         raise InputError(f"a series is kept for files only, and the {what} of this run is in memory: give its path")
-    path = Path(image)
-    pair = [path.with_suffix(suffix) for suffix in (".hdr", ".img")] if path.suffix in (".hdr", ".img") else [path]
-    return [file_digest(one) for one in pair]
+    return image_digest(Path(image))
