@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rsfc_gpu.study.single_run import Run
 
 EXIT_OK, EXIT_INPUT, EXIT_RESOURCES, EXIT_INTERRUPTED = 0, 3, 6, 130
+EXIT_PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,12 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int | None = arguments.run(arguments)  # a study has exit codes of its own
+        sys.stdout.flush()  # here, where a closed pipe is understood
     except RsfcError as error:
         print(f"rsfc: {error}", file=sys.stderr)
         return EXIT_RESOURCES if isinstance(error, (BackendError, ResourceError)) else EXIT_INPUT
     except MemoryError as error:
         print(f"rsfc: out of memory ({error}); use fewer jobs or a coarser grid", file=sys.stderr)
         return EXIT_RESOURCES
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has seen enough. What is left goes nowhere, or Python fails again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
     except KeyboardInterrupt:
         print("rsfc: interrupted; no file was left half written", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -43,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="rsfc",
         description="Resting-state functional connectivity, from BOLD files to clinical tables.",
         epilog="exit codes: 0 done, 1 bug, 2 usage, 3 invalid input, 4 some runs failed, 5 all failed, "
-        "6 memory, disk or no usable GPU, 130 interrupted",
+        "6 memory, disk or no usable GPU, 130 interrupted, 141 output cut off by a closed pipe",
     )
     parser.add_argument("--version", action="version", version=f"rsfc {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
+from rsfc_gpu.backend import cpu_group
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.group import fit, two_sample
 from rsfc_gpu.group.covariance import (
@@ -95,6 +98,26 @@ def test_pooling_equals_a_plain_loop(backend) -> None:
     moment, pooled = backend.pool_second_moment(samples, basis, blocks, 9.0)
     assert pooled == count > 100
     np.testing.assert_allclose(moment, total / count, rtol=1e-10, atol=1e-12)
+
+
+def test_pooling_does_not_depend_on_which_block_ends_first() -> None:
+    """Equal to the last bit: a rerun of a study gives the same bytes."""
+    rng = np.random.default_rng(4)
+    samples = rng.standard_normal((14, 9 * cpu_group.POOL_VOXELS + 5)).astype(np.float32)
+    basis = column_space(np.eye(2)[np.repeat([0, 1], 7)])
+
+    def pooled(order: Callable[[list[int]], list[int]]) -> tuple[NDArray[np.float64], int]:
+        def for_blocks(n: int, width: int, work: Callable[[int, int], None]) -> None:
+            for start in order(list(range(0, n, width))):
+                work(start, min(start + width, n))
+
+        return cpu_group.pool_second_moment(samples, basis, np.zeros((14, 0)), 0.5, for_blocks)
+
+    moment, count = pooled(lambda starts: starts)
+    for order in (lambda starts: starts[::-1], lambda starts: rng.permutation(starts).tolist()):
+        again, again_count = pooled(order)
+        assert again_count == count > 1000
+        np.testing.assert_array_equal(again, moment)
 
 
 def test_unequal_variances_are_recovered(cpu) -> None:

@@ -20,11 +20,12 @@ def pool_second_moment(samples: F32, basis: F64, blocks: F64, f_above: float, fo
     n_images, n_voxels = samples.shape
     effects, freedom = basis.shape[1] - blocks.shape[1], n_images - basis.shape[1]
     total = np.zeros((n_images, n_images))
-    pooled = 0
+    pooled, next_start = 0, 0
+    waiting: dict[int, tuple[int, F64, int]] = {}
     lock = Lock()
 
     def one_block(start: int, stop: int) -> None:
-        nonlocal total, pooled
+        nonlocal total, pooled, next_start
         block = samples[:, start:stop].astype(np.float64)
         explained = np.square(basis.T @ block).sum(axis=0)
         residual = np.square(block).sum(axis=0) - explained
@@ -33,8 +34,12 @@ def pool_second_moment(samples: F32, basis: F64, blocks: F64, f_above: float, fo
         scaled = block[:, chosen] * np.sqrt(freedom / residual[chosen])
         moment = scaled @ scaled.T
         with lock:
-            total += moment
-            pooled += int(chosen.sum())
+            # In the order of the voxels, not as blocks end: a sum's last digits depend on it.
+            waiting[start] = stop, moment, int(chosen.sum())
+            while next_start in waiting:
+                next_start, moment, n_chosen = waiting.pop(next_start)
+                total += moment
+                pooled += n_chosen
 
     for_blocks(n_voxels, POOL_VOXELS, one_block)
     return total / max(pooled, 1), pooled

@@ -31,6 +31,7 @@ except ImportError:  # pragma: no cover - platforms without an isal wheel
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
+GZIP_LEVEL = 2  # of isal's 0 to 3; maps are noise to a compressor, and a higher one gains nothing
 ImageSource: TypeAlias = "str | Path | SpatialImage"
 _SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
@@ -235,13 +236,14 @@ def save_volume(path: Path, values: NDArray[Any], affine: NDArray[Any], *, tr_s:
     image.header.set_xyzt_units("mm", "sec")
     if tr_s is not None:
         image.header.set_zooms((*image.header.get_zooms()[:3], tr_s))
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         if path.name.endswith(".gz"):
-            with temporary.open("wb") as raw, igzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as stream:
-                image.to_stream(stream)
+            # In one call: isal's stream, fed piece by piece, once gave two files of different bytes for equal values.
+            whole = io.BytesIO()
+            image.to_stream(whole)
+            file.write(igzip.compress(whole.getbuffer(), GZIP_LEVEL, mtime=0))
         else:
-            with temporary.open("wb") as raw:
-                image.to_stream(raw)
+            image.to_stream(file)
 
 
 def _data_offset(header: Any, header_bytes: int, path: Path) -> int:
