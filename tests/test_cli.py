@@ -240,10 +240,10 @@ def test_interrupt_exits_130_without_a_partial_file(folder, tmp_path, monkeypatc
 def test_a_closed_pipe_is_no_bug():
     """`rsfc devices | true`: an exit code and no traceback."""
     code = "import sys; from rsfc_gpu import cli; sys.exit(cli.main(['devices']))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait() == cli.EXIT_PIPE_CLOSED == 141
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == cli.EXIT_PIPE_CLOSED == 141
 
 
 def test_starting_is_instant():

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rsfc: out of memory ({error}); use fewer jobs or a coarser grid", file=sys.stderr)
         return EXIT_RESOURCES
     except BrokenPipeError:
-        # The reader of a pipe (head, less) has seen enough. What is left goes nowhere, or Python fails again at its end.
+        # The reader of a pipe (head, less) has seen enough. What is left goes nowhere, or Python would fail at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
     except KeyboardInterrupt:

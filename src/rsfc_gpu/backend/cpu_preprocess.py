@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -81,26 +82,39 @@ def resample(
     n_points = len(flat_points)
     filters = coefficient_filters(volumes.shape[1:], degree, (0.0, 0.0, 0.0))
     width = max(1, -(-n_volumes // CHUNKS))
-    n_chunks = -(-n_volumes // width)
-    totals = np.zeros((n_chunks, n_points))
-    counts = np.zeros((n_chunks, n_points), dtype=np.int16)
+    count = np.zeros(n_points, dtype=np.int32)
+    # With `out`, the mean is taken of it: the sums would come on top of the largest array of the whole chain.
+    totals = np.zeros((0 if out is not None else -(-n_volumes // width), n_points))
+    lock = Lock()
 
     def some_volumes(first: int, last: int) -> None:
-        chunk = first // width
-        spare = np.empty(n_points, dtype=np.float32)
+        values, inside = np.empty(n_points, dtype=np.float32), np.zeros(n_points, dtype=np.int16)
         for t in range(first, last):
+            if out is not None:
+                values = out[t].reshape(-1)
             coefficients = filter_axes(volumes[t], filters)
-            values = spare if out is None else out[t].reshape(-1)
-            numba_preprocess.sample_volume(
-                degree, coefficients, flat_points, maps[t], values, totals[chunk], counts[chunk]
-            )
+            numba_preprocess.sample_volume(degree, coefficients, flat_points, maps[t], values, inside)
+            if out is None:
+                totals[first // width] += values
+        with lock:
+            np.add(count, inside, out=count)  # whole numbers: the order makes no difference
 
     for_blocks(n_volumes, width, some_volumes)
-    count = counts.sum(axis=0, dtype=np.int32)
-    mean = np.divide(totals.sum(axis=0), count, out=np.zeros(n_points), where=count > 0)
+    total = totals.sum(axis=0) if out is None else _sum_over_volumes(out.reshape(n_volumes, -1), for_blocks)
+    mean = np.divide(total, count, out=np.zeros(n_points), where=count > 0)
     if out is not None:
         _finish(out, np.flatnonzero(count < n_volumes), np.asarray(fwhm_voxels, dtype=np.float64), for_blocks)
     return np.asarray(mean.reshape(grid), dtype=np.float32)
+
+
+def _sum_over_volumes(samples: F32, for_blocks: ForBlocks) -> F64:
+    total = np.empty(samples.shape[1])
+
+    def some_points(first: int, last: int) -> None:
+        samples[:, first:last].sum(axis=0, dtype=np.float64, out=total[first:last])
+
+    for_blocks(len(total), POINTS_PER_BLOCK, some_points)
+    return total
 
 
 def _finish(out: F32, missing: NDArray[np.intp], fwhm_voxels: F64, for_blocks: ForBlocks) -> None:

@@ -100,8 +100,8 @@ def quartic_sample(c, x, y, z):
 
 
 @_compile
-def sample_volume(degree, c, points, affine, values, total, count):
-    """Sample `c` at affine (3, 4) @ points; add to `total` and `count` where inside, else 0."""
+def sample_volume(degree, c, points, affine, values, count):
+    """Sample `c` at affine (3, 4) @ points, and add 1 to `count`, where that is inside `c`; 0 elsewhere."""
     edge = 2 if degree == 4 else 1
     last_x = c.shape[2] - 1 - 2 * edge + TOLERANCE
     last_y = c.shape[1] - 1 - 2 * edge + TOLERANCE
@@ -119,7 +119,6 @@ def sample_volume(degree, c, points, affine, values, total, count):
             else:
                 value = linear_sample(c, x, y, z)
             values[i] = value
-            total[i] += value
             count[i] += 1
         else:
             values[i] = 0.0

@@ -86,14 +86,14 @@ def fit_warp(
         raise InputError("normalisation: the mean image is empty")
     filters = coefficient_filters(source.shape, 2, tuple(FWHM_MM / voxel_size_mm(source_affine)))
     subject = _Subject(source, filters, source_affine, backend)
-    target = _on_box(*read_template(template, backend), backend)
+    target = _on_box(*read_template(template, backend), 2, backend)
     start = np.zeros(12)
-    start[:3] = _centre_mm(source, source_affine) - _centre_mm(target.values, box_affine(TEMPLATE_MM, x_falls=False))
+    start[:3] = _centre_mm(source, source_affine) - _centre_mm(target.values, target.affine)
     start[6:9] = -np.log(ICBM_ZOOMS)
-    coarse = fit_affine(subject, target.thinned(4), start)
-    fine = fit_affine(subject, target.thinned(2), coarse, rigid_steps=0)
+    coarse = fit_affine(subject, target.thinned(2), start)
+    fine = fit_affine(subject, target, coarse, rigid_steps=0)
     affine = affine_matrix(fine)
-    coefficients = fit_cosines(subject, target.thinned(2), affine, stiffness)
+    coefficients = fit_cosines(subject, target, affine, stiffness)
     without_dice = Warp(affine, coefficients, float("nan"), backend)
     return Warp(affine, coefficients, brain_dice(without_dice, source, source_affine), backend)
 
@@ -117,18 +117,25 @@ class _Subject:
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """The template on the 2-mm box, or at every `every`-th voxel of it; NaN where it has no data."""
+    """The template at every `every`-th voxel of the 2-mm box; NaN where it has no data."""
 
     values: NDArray[np.float32]
-    every: int = 1
+    every: int
 
-    def thinned(self, every: int) -> _Target:
-        return _Target(self.values[::every, ::every, ::every], every)
+    def thinned(self, by: int) -> _Target:
+        return _Target(self.values[::by, ::by, ::by], self.every * by)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Of the indices x, y, z."""
+        matrix = box_affine(TEMPLATE_MM, x_falls=False)
+        matrix[:3, :3] *= self.every
+        return matrix
 
     @property
     def points_mm(self) -> NDArray[np.float64]:
         index = np.moveaxis(np.indices(self.values.shape), 0, -1)[..., ::-1]
-        return index * (TEMPLATE_MM * self.every) + box_affine(TEMPLATE_MM, x_falls=False)[:3, 3]
+        return index @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     @property
     def independent_share(self) -> float:
@@ -136,15 +143,14 @@ class _Target:
         return float((TEMPLATE_MM * self.every / FWHM_MM) ** 3)
 
 
-def _on_box(volume: NDArray[np.float32], affine: NDArray[np.float64], backend: Backend) -> _Target:
-    shape = box_shape(TEMPLATE_MM)
-    index = np.moveaxis(np.indices(shape), 0, -1)[..., ::-1]
-    to_voxel = np.linalg.inv(affine) @ box_affine(TEMPLATE_MM, x_falls=False)
-    points = index @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-    on_box = np.empty((1, *shape), dtype=np.float32)
-    backend.resample(volume[None], points, identity_maps(1), degree=1, out=on_box)
+def _on_box(volume: NDArray[np.float32], affine: NDArray[np.float64], every: int, backend: Backend) -> _Target:
+    shape = tuple(-(-n // every) for n in box_shape(TEMPLATE_MM))
+    empty = _Target(np.empty(shape, dtype=np.float32), every)
+    to_voxel = np.linalg.inv(affine)
+    points = empty.points_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+    backend.resample(volume[None], points, identity_maps(1), degree=1, out=empty.values[None])
     inside = ((points >= -1e-3) & (points <= np.array(volume.shape[::-1]) - 1 + 1e-3)).all(axis=-1)
-    return _Target(np.where(inside, on_box[0], np.float32(np.nan)))
+    return _Target(np.where(inside, empty.values, np.float32(np.nan)), every)
 
 
 def fit_affine(
