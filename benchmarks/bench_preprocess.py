@@ -8,6 +8,8 @@ The chain returns an image in memory; compressing it is the writer's time and is
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +124,23 @@ def test_the_chain(benchmark: Any, steps: Steps, backend: Backend) -> None:
     result = benchmark.pedantic(work, **OFTEN)
     benchmark.extra_info["spm12_under_octave_s"] = SPM12_UNDER_OCTAVE_S
     benchmark.extra_info["added_memory_bytes"] = added_memory_bytes(work)
+    benchmark.extra_info["process_peak_bytes"] = _process_peak_bytes(steps.path)
     assert result.image is not None
     assert result.image.shape == RESULT_SHAPE
     to_mm = [1.0] * 3 + [HEAD_RADIUS_MM] * 3
     first = steps.motion[SETTINGS.discard_volumes]
     planted = steps.motion[SETTINGS.discard_volumes :] - first  # small movements: their order does not matter
     assert largest_difference(result.motion * to_mm, planted * to_mm) < 0.2
+
+
+def _process_peak_bytes(path: Path) -> int:
+    """Resident memory at its highest of a process that does the chain and nothing else, libraries included."""
+    code = f"""
+import resource
+from rsfc_gpu.backend import select_backend
+from rsfc_gpu.preprocess import PreprocessSettings, preprocess
+settings = PreprocessSettings(discard_volumes={SETTINGS.discard_volumes})
+preprocess({str(path)!r}, settings, select_backend("cpu"), slice_times_s={np.asarray(TIMES_S).tolist()})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)

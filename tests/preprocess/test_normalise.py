@@ -75,7 +75,7 @@ def test_the_normalised_mean_agrees_with_spm(spm_warp, spm_run) -> None:
     assert np.corrcoef(values[inside], expected[inside])[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 9])  # 9 is the worst of the first ten: 2.2 mm with a stiffness of 30
 def test_a_known_warp_is_recovered(backend, seed: int) -> None:
     """With a template in the simulator's own space; without the warp step the error must be larger."""
     head = draw_head(seed)
@@ -89,7 +89,7 @@ def test_a_known_warp_is_recovered(backend, seed: int) -> None:
 
     error = error_mm(warp)
     affine_only = error_mm(Warp(warp.affine, np.zeros_like(warp.coefficients), 0.0, backend))
-    assert error[brain].mean() < 2.0
+    assert error[brain].mean() < 1.6
     assert error[brain].mean() < 0.7 * affine_only[brain].mean()
     # The amygdalae, as balls of 8 mm: where they come from in the subject is still amygdala.
     for centre in ([-23.0, -5.0, -18.0], [24.0, -4.0, -18.0]):

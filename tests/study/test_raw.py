@@ -262,7 +262,7 @@ def test_another_template_is_another_preprocessing(tmp_path):
         words.append(settings_in_words(raw_settings(STUDY, path)))
     assert words[0]["template"] == "template.nii" and words[0]["template_offset"] is None
     assert words[0]["template_digest"] != words[1]["template_digest"]
-    assert (words[0]["stiffness"], settings_in_words(raw_settings(STUDY))["stiffness"]) == (2.0, 30.0)
+    assert (words[0]["stiffness"], settings_in_words(raw_settings(STUDY))["stiffness"]) == (2.0, 15.0)
 
 
 def test_a_kept_series_stands_for_the_preprocessing(dataset, tmp_path, cpu, monkeypatch):

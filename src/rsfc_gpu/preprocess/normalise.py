@@ -26,7 +26,6 @@ from rsfc_gpu.preprocess.warp import Warp, identity_maps, warp_basis
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
-FWHM_MM = 8.0  # smoothing of the subject's image; the template is as smooth
 CUTOFF_MM = 25.0  # half period of the finest cosine, to the nearest whole number of them
 AFFINE_STEPS = 32
 RIGID_STEPS = 6
@@ -34,9 +33,12 @@ WARP_STEPS = 8
 WARP_STOP_MM = 0.01  # root mean square change of the displacement
 #: Zooms of the ICBM brain against an average one along x, y, z, and the SD of their logarithms and of shears.
 ICBM_ZOOMS, ZOOM_SD, SHEAR_SD = (1.07, 1.05, 1.11), 0.07, 0.03
-#: Weight of the squared Laplacian of the displacement, per mm. SPM's EPI template bears warps that are freer than the
-#: default template does, whose contrast resembles a real EPI less.
-STIFFNESS_GIVEN, STIFFNESS_DEFAULT = 2.0, 30.0
+#: Smoothing of the subject's image, mm, and weight of the squared Laplacian of the displacement, per mm: with a
+#: template that is given, such as SPM's EPI.nii, and with the default one. That is made of sharp maps, smoothed 8 mm; a
+#: subject's image, with voxels 4 mm wide, is as smooth with less. Its contrast resembles a real EPI less, and bears no
+#: warps as free. Simulated heads chose the numbers; on two real runs they lead nearer to what EPI.nii leads to.
+FWHM_GIVEN, STIFFNESS_GIVEN = 8.0, 2.0
+FWHM_DEFAULT, STIFFNESS_DEFAULT = 6.0, 15.0
 
 
 def normalise(
@@ -48,7 +50,7 @@ def normalise(
 ) -> Warp:
     """The warp between a template and a subject's mean EPI.
 
-    Least squares between the subject's image, smoothed 8 mm, and the template times a scale: twelve affine parameters
+    Least squares between the subject's image, smoothed, and the template times a scale: twelve affine parameters
     with a prior on zooms and shears; then, the scale varying linearly over the volume, cosines of half period 25 mm
     and longer with a penalty on the squared Laplacian of the displacement. A fit that missed is not an error here:
     `Warp.dice` says how well the result covers the MNI brain.
@@ -56,8 +58,9 @@ def normalise(
     Parameters
     ----------
     mean_image : (X, Y, Z) path or image, with its skull.
-    template : EPI-contrast image in MNI space, smoothed 8 mm (SPM's EPI.nii); None is the default template.
-    stiffness : weight of the penalty, per mm; None is 2 with a template that is given, 30 with the default one.
+    template : EPI-contrast image in MNI space, smoothed 8 mm (SPM's EPI.nii), and the subject's image is smoothed as
+        much; None is the default template, and 6 mm.
+    stiffness : weight of the penalty, per mm; None is 2 with a template that is given, 15 with the default one.
 
     Raises
     ------
@@ -84,8 +87,9 @@ def fit_warp(
         stiffness = STIFFNESS_DEFAULT if template is None else STIFFNESS_GIVEN
     if not source.any():
         raise InputError("normalisation: the mean image is empty")
-    filters = coefficient_filters(source.shape, 2, tuple(FWHM_MM / voxel_size_mm(source_affine)))
-    subject = _Subject(source, filters, source_affine, backend)
+    fwhm_mm = FWHM_DEFAULT if template is None else FWHM_GIVEN
+    filters = coefficient_filters(source.shape, 2, tuple(fwhm_mm / voxel_size_mm(source_affine)))
+    subject = _Subject(source, filters, source_affine, fwhm_mm, backend)
     target = _on_box(*read_template(template, backend), 2, backend)
     start = np.zeros(12)
     start[:3] = _centre_mm(source, source_affine) - _centre_mm(target.values, target.affine)
@@ -105,6 +109,7 @@ class _Subject:
     volume: NDArray[np.float32]
     filters: AxisFilters
     affine: NDArray[np.float64]
+    fwhm_mm: float
     backend: Backend
 
     def at(self, points_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -137,10 +142,9 @@ class _Target:
         index = np.moveaxis(np.indices(self.values.shape), 0, -1)[..., ::-1]
         return index @ self.affine[:3, :3].T + self.affine[:3, 3]
 
-    @property
-    def independent_share(self) -> float:
+    def independent_share(self, fwhm_mm: float) -> float:
         """Independent samples per grid point: points closer than the smoothness repeat each other."""
-        return float((TEMPLATE_MM * self.every / FWHM_MM) ** 3)
+        return float((TEMPLATE_MM * self.every / fwhm_mm) ** 3)
 
 
 def _on_box(volume: NDArray[np.float32], affine: NDArray[np.float64], every: int, backend: Backend) -> _Target:
@@ -179,7 +183,7 @@ def fit_affine(
         entries = (gradient[inside][:, :, None] * homogeneous[inside][:, None, :]).reshape(-1, 12)
         design = np.column_stack([entries @ _affine_derivatives(parameters)[:, :free], -t])
         noise = float(np.mean((f - t * (t @ f) / (t @ t)) ** 2))
-        weight = target.independent_share / max(noise, 1e-12)
+        weight = target.independent_share(subject.fwhm_mm) / max(noise, 1e-12)
         normal = weight * (design.T @ design)
         right = -weight * (design.T @ f)
         normal[range(free), range(free)] += precision[:free]
@@ -216,7 +220,7 @@ def fit_cosines(
         # What no scaling of the template explains at the present warp: the last rows hold t't and t'f.
         explained = right[n:] @ np.linalg.lstsq(normal[n:, n:], right[n:], rcond=None)[0]
         noise = ((f * f).sum() - explained) / usable.sum()
-        weight = target.independent_share / max(noise, 1e-12)
+        weight = target.independent_share(subject.fwhm_mm) / max(noise, 1e-12)
         normal *= weight
         right *= weight
         normal[range(n), range(n)] += penalty

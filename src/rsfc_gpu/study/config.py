@@ -87,7 +87,7 @@ class Preprocess(_Section):
     stiffness: float | None = Field(
         default=None,
         gt=0,
-        description="of the warp, per mm; left out: 30 with the default template, 2 with one that is given",
+        description="of the warp, per mm; left out: 15 with the default template, 2 with one that is given",
     )
     minimum_dice: float = Field(
         default=0.9, ge=0, le=1, description="overlap with the MNI brain below which a normalisation has failed"
