@@ -136,11 +136,11 @@ def test_the_chain(benchmark: Any, steps: Steps, backend: Backend) -> None:
 def _process_peak_bytes(path: Path) -> int:
     """Resident memory at its highest of a process that does the chain and nothing else, libraries included."""
     code = f"""
-import resource
 from rsfc_gpu.backend import select_backend
+from rsfc_gpu.bench.timing import highest_memory_bytes
 from rsfc_gpu.preprocess import PreprocessSettings, preprocess
 settings = PreprocessSettings(discard_volumes={SETTINGS.discard_volumes})
 preprocess({str(path)!r}, settings, select_backend("cpu"), slice_times_s={np.asarray(TIMES_S).tolist()})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(highest_memory_bytes())
 """
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
