@@ -46,7 +46,7 @@ def test_everything_that_ran_is_said() -> None:
         "fourth-degree B-splines",
         "(ICBM152 2009a symmetric tissue maps in EPI contrast",
         "in the amygdala, from where SPM's EPI.nii places two real runs",
-        "a penalty of 30 per mm",
+        "a penalty of 15 per mm",
         "written at 3 mm by trilinear",
         "below 0.9 counted as failed",
         "The masks of white matter and cerebrospinal fluid",
