@@ -66,7 +66,7 @@ def test_viewer_answers_a_click(page: Browser) -> None:
     place = {name: box[name] for name in ("x", "width", "height")} | {"y": box["y"] + box["top"]}
     before = page.settled_picture(place)
     after = before
-    for _ in range(5):  # under load the browser may not know yet which frame lies under the mouse
+    for _ in range(20):  # under load the browser may not know yet which frame lies under the mouse
         page.click(box["x"] + 0.13 * box["width"], box["y"] + 0.45 * box["height"])  # into the left slice
         after = page.settled_picture(place)
         if after != before:
