@@ -170,3 +170,13 @@ def test_constant_voxels_leave_the_mask_also_under_smoothing(tmp_path, cpu):
         BoldSource.open(saved(tmp_path, values)), Mask.from_array(np.ones(SHAPE), AFFINE), cpu, fwhm_mm=6.0
     )
     assert series.n_constant == 1 and not series.mask.inside[3, 3, 2]
+
+
+@pytest.mark.parametrize("n_volumes", [32768, 32769], ids=["sums of 32 bits", "sums of 64 bits"])
+def test_sums_of_the_largest_integers_do_not_overflow(tmp_path, cpu, n_volumes):
+    values = np.full((2, 2, 1, n_volumes), np.iinfo(np.uint16).max, dtype=np.uint16)
+    values[..., -1] = 0
+    nibabel.save(nibabel.Nifti2Image(values, AFFINE), tmp_path / "bold.nii")  # NIfTI-1 ends at 32767 volumes
+    bold = BoldSource.open(tmp_path / "bold.nii")
+    series = read_series(bold, Mask.from_array(np.ones((2, 2, 1)), AFFINE), cpu)
+    np.testing.assert_allclose(series.centre, values.mean(axis=-1, dtype=np.float64).ravel(), rtol=1e-15)

@@ -185,3 +185,13 @@ def test_a_gap_behind_discarded_volumes_is_no_first_row(folder, cpu):
     run = make_run(folder, motion=None, tissues=None, confounds=table, discard_volumes=10)
     with pytest.raises(InputError, match="framewise_displacement has no value in row 11 of 120"):
         rg.seed_maps(run, folder / "seeds.nii.gz", DPARSF, cpu)
+
+
+def test_a_mask_that_is_written_again_is_read_again(tmp_path, folder, cpu):
+    image = nibabel.load(folder / "mask.nii.gz")
+    inside = np.asarray(image.dataobj) > 0
+    for kept in (inside, inside & (np.arange(SHAPE[0])[:, None, None] > 2)):
+        nibabel.save(nibabel.Nifti1Image(kept.astype(np.uint8), AFFINE), tmp_path / "mask.nii.gz")
+        run = make_run(folder, mask=tmp_path / "mask.nii.gz")
+        maps = rg.seed_maps(run, folder / "seeds.nii.gz", DPARSF, cpu)
+        assert not maps.usable[~kept].any() and maps.usable[kept].any()

@@ -18,7 +18,7 @@ _compile = njit(cache=True, nogil=True, error_model="numpy")
 
 @_compile
 def gather_integers(volume, run_starts, run_places, row, total):
-    """Copy the voxels of a mask to `row`, add them to `total` (int64), and return the sum of the row.
+    """Copy the voxels of a mask to `row`, add them to `total` (int32 or int64), and return the sum of the row.
 
     The mask is given as runs of neighbours along x; see `Mask.runs`. Plain loops over slices, because the compiler
     turns those into vector instructions: half the time of an index per voxel.

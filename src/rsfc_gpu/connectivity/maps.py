@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class SeedMaps:
     ----------
     r, z : (S, X, Y, Z) float32, Pearson correlation and Fisher z; 0 where a voxel is not usable.
     usable : (X, Y, Z) bool: in the mask, finite, not constant, and not explained away by the nuisance signals.
-    names : of the seeds.
+    voxel_r, voxel_z : (S, V) the same, of the usable voxels alone; volumes are made of them when they are asked for.
+    mask : the V usable voxels. names : of the seeds.
     affine : (4, 4) voxel indices to mm.
     kept : (T,) bool, volumes that survived scrubbing, of those left after the first were discarded.
     rank, dof : of the temporal operator.
@@ -43,11 +45,10 @@ class SeedMaps:
     settings : what was done, for the sidecars.
     """
 
-    r: NDArray[np.float32]
-    z: NDArray[np.float32]
-    usable: NDArray[np.bool_]
+    voxel_r: NDArray[np.float32]
+    voxel_z: NDArray[np.float32]
+    mask: Mask
     names: tuple[str, ...]
-    affine: NDArray[np.float64]
     kept: NDArray[np.bool_]
     rank: int
     dof: float
@@ -55,6 +56,22 @@ class SeedMaps:
     fd_mm: NDArray[np.float64] | None
     counts: Mapping[str, int]
     settings: Mapping[str, Any]
+
+    @cached_property
+    def r(self) -> NDArray[np.float32]:
+        return self.mask.put(self.voxel_r)
+
+    @cached_property
+    def z(self) -> NDArray[np.float32]:
+        return self.mask.put(self.voxel_z)
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        return self.mask.inside
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        return self.mask.affine
 
     def save(self, folder: str | Path, *, prefix: str = "") -> list[Path]:
         """Write one z map per seed, PREFIXseed-NAME_stat-z_statmap.nii.gz with a JSON sidecar; NaN where not usable.
@@ -68,9 +85,11 @@ class SeedMaps:
         from rsfc_gpu.images.nifti import save_volume
 
         paths = []
-        for seed, (name, z) in enumerate(zip(self.names, self.z, strict=True)):
+        flat = np.full(self.usable.size, np.nan, dtype=np.float32)
+        for seed, (name, z) in enumerate(zip(self.names, self.voxel_z, strict=True)):
             path = Path(folder) / f"{prefix}seed-{bids_label(name)}_stat-z_statmap.nii.gz"
-            save_volume(path, np.where(self.usable, z, np.float32(np.nan)), self.affine)
+            flat[self.mask.index] = z
+            save_volume(path, flat.reshape(self.mask.shape, order="F"), self.affine)
             sidecar = {
                 "Seed": name,
                 "SeedCoverage": round(float(self.coverage[seed]), 6),
@@ -79,7 +98,7 @@ class SeedMaps:
                 "Volumes": len(self.kept),
                 "CensoredVolumes": np.flatnonzero(~self.kept).tolist(),
                 "MeanFramewiseDisplacement": None if self.fd_mm is None else round(float(self.fd_mm.mean()), 6),
-                "UsableVoxels": int(self.usable.sum()),
+                "UsableVoxels": len(self.mask),
                 "ExcludedVoxels": dict(self.counts),
                 "Settings": dict(self.settings),
             }
@@ -94,7 +113,7 @@ class SeedMaps:
 def correlate_seeds(
     series: Series, seeds: Seeds, compressor: NDArray[np.float64], backend: Backend
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask, NDArray[np.float64]]:
-    """r and z (S, X, Y, Z), the usable voxels, and the coverage (S,) of the seeds.
+    """r and z (S, V) of the usable voxels, these voxels, and the coverage (S,) of the seeds.
 
     The seed's series is the unweighted mean over its voxels inside the mask. z = atanh(r), |r| clipped to 1 - 1e-7.
 
@@ -113,9 +132,7 @@ def correlate_seeds(
             raise SeedNotCovered(f"seed {name}: none of its {len(members)} voxels is usable in this run")
     r, z, retained = backend.correlate(series.samples, series.centre, compressor, series.mean_over(inside))
     usable = retained >= SMALLEST_RETAINED
-    mask = series.mask
-    if not usable.all():
-        r[:, ~usable] = 0.0
-        z[:, ~usable] = 0.0
-        mask = Mask(mask.put(usable, fill=False), mask.affine)
-    return series.mask.put(r), series.mask.put(z), mask, coverage
+    if usable.all():
+        return r, z, series.mask, coverage
+    mask = Mask(series.mask.put(usable, fill=False), series.mask.affine)
+    return r[:, usable], z[:, usable], mask, coverage

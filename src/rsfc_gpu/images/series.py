@@ -111,7 +111,7 @@ class _Gatherer:
         dtype = bold.dtype.newbyteorder("=") if self.exact else np.dtype(np.float32)
         n_voxels = len(mask)
         self.samples = np.empty((n_volumes, n_voxels), dtype=dtype)
-        self.total = np.zeros(n_voxels, dtype=np.int64 if self.exact else np.float64)
+        self.total = np.zeros(n_voxels, dtype=_sum_dtype(dtype, n_volumes) if self.exact else np.float64)
         self.first = np.zeros(0 if self.exact else n_voxels)
         self.varies = np.zeros(n_voxels, dtype=np.bool_)
         self.finite = np.ones(n_voxels, dtype=np.bool_)
@@ -167,6 +167,12 @@ class _Gatherer:
         return Series(
             samples, centre, mask, baseline, slope, regions, int((~finite).sum()), int((finite & ~varies).sum())
         )
+
+
+def _sum_dtype(dtype: np.dtype[Any], n_volumes: int) -> type[np.signedinteger[Any]]:
+    """The narrowest integer that holds any sum over a run, because sums are read and written once a volume."""
+    largest = max(abs(int(bound)) for bound in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+    return np.int32 if largest * n_volumes <= np.iinfo(np.int32).max else np.int64
 
 
 def _varies(samples: NDArray[Any], total: NDArray[Any]) -> NDArray[np.bool_]:

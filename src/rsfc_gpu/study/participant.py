@@ -225,7 +225,7 @@ def _map_numbers(maps: SeedMaps) -> Record:
         "n_censored": int((~maps.kept).sum()),
         "rank": maps.rank,
         "dof": round(maps.dof, 6),
-        "n_usable_voxels": int(maps.usable.sum()),
+        "n_usable_voxels": len(maps.mask),
         **coverage,
     }
 

@@ -7,8 +7,9 @@ regressors, scrubbing or seeds. So another analysis of the same runs decodes not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rsfc_gpu import __version__
 from rsfc_gpu.backend import Backend
@@ -83,13 +84,36 @@ def _read(run: Run, bold: BoldSource, backend: Backend, tissues: Iterable[str], 
     masks = run.tissues or {}
     return read_series(
         bold,
-        Mask.from_array(*load_volume(run.mask)),
+        _mask_of(run.mask),
         backend,
-        regions={name: Mask.from_array(*load_volume(masks[name])) for name in tissues},
+        regions={name: _mask_of(masks[name]) for name in tissues},
         discard=run.discard_volumes,
         fwhm_mm=run.fwhm_mm,
         progress=progress,
     )
+
+
+class _FileState(NamedTuple):
+    """A file as it is now: another, once it is written again."""
+
+    path: Path
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _mask_of(image: ImageSource) -> Mask:
+    """The mask in an image. The runs of a study share those of tissues, and a run its own with the global signal."""
+    path = Path(image) if isinstance(image, (str, Path)) else None
+    if path is None or not path.name.endswith((".nii", ".nii.gz")) or not path.is_file():
+        return Mask.from_array(*load_volume(image))
+    state = path.stat()
+    return _mask_in_file(_FileState(path, state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _mask_in_file(file: _FileState) -> Mask:
+    return Mask.from_array(*load_volume(file.path))
 
 
 def _key(run: Run, backend: Backend) -> str:

@@ -144,17 +144,16 @@ def map_run(
         seeds = Seeds.from_labels(seeds)
     series, steps, operator, nuisance = _cleaning(run, settings, backend, cache, progress)
     if engine == "operator":
-        r, z, usable, coverage = correlate_seeds(series, seeds, operator.compressor, backend)
+        r, z, mask, coverage = correlate_seeds(series, seeds, operator.compressor, backend)
     else:
         cleaned = _clean_by_stages(series, steps, backend)
         centring = np.eye(cleaned.n_volumes) - 1.0 / cleaned.n_volumes
-        r, z, usable, coverage = correlate_seeds(cleaned, seeds, centring, backend)
+        r, z, mask, coverage = correlate_seeds(cleaned, seeds, centring, backend)
     maps = SeedMaps(
-        r=r,
-        z=z,
-        usable=usable.inside,
+        voxel_r=r,
+        voxel_z=z,
+        mask=mask,
         names=seeds.names,
-        affine=series.mask.affine,
         kept=nuisance.kept,
         rank=operator.rank,
         dof=operator.dof,
@@ -163,7 +162,7 @@ def map_run(
         counts={
             "not_finite": series.n_not_finite,
             "constant": series.n_constant,
-            "nuisance_only": len(series.mask) - len(usable),
+            "nuisance_only": len(series.mask) - len(mask),
         },
         settings={
             **dataclasses.asdict(settings),
