@@ -15,6 +15,7 @@ from cuda_on_host.build import missing_compiler
 from cuda_on_host.fake_cupy import Device, pretended_gpu
 from rsfc_gpu import __version__, cli
 from rsfc_gpu.backend import cuda
+from rsfc_gpu.images import nifti
 from rsfc_gpu.images.nifti import BoldSource
 from small_run import AFFINE, SHAPE, write_run
 
@@ -232,7 +233,7 @@ def test_interrupt_exits_130_without_a_partial_file(folder, tmp_path, monkeypatc
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", stop)
+    monkeypatch.setattr(nifti.igzip, "compress", stop)
     assert cli.main(arguments(folder, tmp_path / "out")) == 130
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

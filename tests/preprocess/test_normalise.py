@@ -75,7 +75,7 @@ def test_the_normalised_mean_agrees_with_spm(spm_warp, spm_run) -> None:
     assert np.corrcoef(values[inside], expected[inside])[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("seed", [1, 2, 9])  # 9 is the worst of the first ten: 2.2 mm with a stiffness of 30
+@pytest.mark.parametrize("seed", [1, 2, 13])  # 13 is the worst of the first fifteen: 1.4 mm
 def test_a_known_warp_is_recovered(backend, seed: int) -> None:
     """With a template in the simulator's own space; without the warp step the error must be larger."""
     head = draw_head(seed)

@@ -91,7 +91,7 @@ def _run_stages(folder: Path, size: Size, cpu: Backend) -> Iterator[Stage]:
     yield Stage(
         "one run, series in memory to maps",
         work=lambda backend: correlate_seeds(series, seeds, compressor, backend),
-        values=lambda found: found[0][:, inside],
+        values=lambda found: found[2].put(found[0])[:, inside],
         cost=Cost(stored + written, 2.0 * size.n_voxels * maps.rank * (size.n_volumes + size.n_seeds), stored),
         **shared,
     )

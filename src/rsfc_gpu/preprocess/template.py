@@ -31,10 +31,11 @@ TEMPLATE_FWHM_MM = 8.0
 #: Share of each tissue in the contrast of an EPI, chosen to resemble SPM's EPI template.
 EPI_CONTRAST = {"grey_matter": 0.48, "white_matter": 0.42, "csf": 0.70}
 DEFAULT_TEMPLATE = "ICBM152 2009a symmetric tissue maps in EPI contrast"
-#: Where the default template places a brain, against SPM's EPI.nii, each with its own settings; on two real runs.
+#: Where the default template finds places of MNI in two real runs, against SPM's EPI.nii, each with its own settings:
+#: benchmarks/real_runs.py.
 DEFAULT_TEMPLATE_OFFSET = (
-    "2.7 and 3.4 mm over the brain, 1.9 and 2.5 mm in the amygdala, from where SPM's EPI.nii places two real runs; "
-    "of this a shift of (0.8, -1.1, 1.3) mm"
+    "2.7 and 3.4 mm over the brain, 2.0 and 2.5 mm in the amygdala, from where SPM's EPI.nii finds the same place in "
+    "two real runs; on average 0.8 mm to the right of it, 1.1 mm behind and 1.3 mm above"
 )
 _CACHE_NAME = "epi_template_icbm152_2mm_8mm_v1.nii.gz"  # a new name whenever the recipe changes
 
@@ -63,7 +64,7 @@ def default_template(backend: Backend) -> tuple[NDArray[np.float32], NDArray[np.
 
     The tissue maps, weighted by their brightness in an EPI and smoothed 8 mm. Signal loss beside air-filled
     sinuses is not modelled. Its space is that of the ICBM152 maps, not that of SPM's EPI.nii: two real runs were
-    placed 2.7 and 3.4 mm apart by the two templates over the brain, and 1.9 and 2.5 mm in the amygdala. A study that
+    placed 2.7 and 3.4 mm apart by the two templates over the brain, and 2.0 and 2.5 mm in the amygdala. A study that
     is to be compared with one that used EPI.nii should name that file as its template.
     """
     path = cache_folder() / _CACHE_NAME
