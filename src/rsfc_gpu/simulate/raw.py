@@ -70,6 +70,7 @@ def scan_head(
     rng: np.random.Generator,
     *,
     tr_s: float,
+    scanner_noise: float = SCANNER_NOISE,
 ) -> RawRun:
     """What a scanner makes of a moving head whose brain fluctuates.
 
@@ -80,6 +81,7 @@ def scan_head(
     fluctuation : (T, V) relative change of the intensity of the voxels of `brain`, in template space, at the start of
         each volume.
     motion : (T, 6) in SPM's parameters.
+    scanner_noise : SD in every voxel of every volume, beside what fluctuates in the brain.
     """
     n_volumes = len(motion)
     times_s = slice_times(SLICE_ORDER, SHAPE[2], tr_s)
@@ -98,7 +100,7 @@ def scan_head(
         template_mm = head.to_template(points @ matrix[:3, :3].T + matrix[:3, 3])
         steps = finer[STEPS * t : STEPS * (t + 1) + 1]
         read_head(_contrast(), to_contrast, steps, places, to_brain, step, template_mm, seen)
-        volume = SCANNER_NOISE * rng.standard_normal(SHAPE[::-1], dtype=np.float32) + np.float32(AIR)
+        volume = scanner_noise * rng.standard_normal(SHAPE[::-1], dtype=np.float32) + np.float32(AIR)
         volume[where] += BRIGHTNESS * brightness[t] * sensitivity * seen
         samples[t] = np.rint(np.maximum(volume, 0.0))
     return RawRun(samples, motion, times_s, tr_s)
