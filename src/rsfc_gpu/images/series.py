@@ -115,8 +115,10 @@ class _Gatherer:
         self.first = np.zeros(0 if self.exact else n_voxels)
         self.varies = np.zeros(n_voxels, dtype=np.bool_)
         self.finite = np.ones(n_voxels, dtype=np.bool_)
-        self.regions = regions
-        self.is_mask = [np.array_equal(region.index, mask.index) for region in regions]
+        # The global signal's region is the mask itself, as a rule: its sum comes with the row.
+        self.is_mask = np.array([np.array_equal(region.index, mask.index) for region in regions], dtype=np.bool_)
+        runs = [_runs_of(k, region) for k, region in enumerate(regions) if not self.is_mask[k]]
+        self.region_runs = np.concatenate([np.empty((0, 3), np.int64), *runs])
         self.starts = np.cumsum([0, *(len(region) for region in regions)], dtype=np.int64)
         self.members = np.concatenate([np.empty(0, np.int64), *(region.index for region in regions)])
         # Of 8- and 16-bit integers: exact sums, turned into means at the end.
@@ -128,12 +130,9 @@ class _Gatherer:
     def take(self, t: int, volume: NDArray[Any]) -> None:
         index, row = self.mask.index, self.samples[t]
         if self.exact:
-            whole = numba_kernels.gather_integers(volume, *self.mask.runs, row, self.total)
-            # The global signal's region is the mask itself, as a rule.
-            self.regional[t] = [
-                whole if is_mask else numba_kernels.run_total(volume, *region.runs)
-                for region, is_mask in zip(self.regions, self.is_mask, strict=True)
-            ]
+            totals = self.regional[t]
+            whole = numba_kernels.gather_integers(volume, *self.mask.runs, self.region_runs, row, self.total, totals)
+            totals[self.is_mask] = whole
             return
         if t == 0:
             self.first[:] = self.slope * volume[index].astype(np.float64) + self.intercept
@@ -167,6 +166,12 @@ class _Gatherer:
         return Series(
             samples, centre, mask, baseline, slope, regions, int((~finite).sum()), int((finite & ~varies).sum())
         )
+
+
+def _runs_of(number: int, region: Mask) -> NDArray[np.int64]:
+    """(R, 3) start and length of each run of neighbours, and the number of the region."""
+    starts, places = region.runs
+    return np.column_stack([starts, np.diff(places), np.full(len(starts), number)])
 
 
 def _sum_dtype(dtype: np.dtype[Any], n_volumes: int) -> type[np.signedinteger[Any]]:
