@@ -23,7 +23,7 @@ from rsfc_gpu.study.run import RunOptions, run_study
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    simulate_cohort(folder / "bids", CohortSettings(grid_mm=5.0, n_volumes=100))
+    simulate_cohort(folder / "bids", CohortSettings(grid_mm=5.0, n_volumes=100, skull_stripped=True))
     run_study(folder / "bids", folder / "out", load_study(None), RunOptions(report=False))
     return folder / "out"
 

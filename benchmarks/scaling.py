@@ -69,7 +69,7 @@ FULL = Plan(
     seeds=(6, 25, 100, 400),
     maps=(21, 42, 84, 168, 336),
     runs=(2, 4, 8, 16),
-    cohort=CohortSettings(grid_mm=3.0, n_volumes=230, participants=12, faults=False),
+    cohort=CohortSettings(grid_mm=3.0, n_volumes=230, participants=12, faults=False, skull_stripped=True),
     paper=Size(),
 )
 QUICK = Plan(
@@ -80,7 +80,7 @@ QUICK = Plan(
     seeds=(6, 12, 24),
     maps=(16, 32, 64),
     runs=(2, 4, 8),
-    cohort=CohortSettings(grid_mm=5.0, n_volumes=100, participants=12, faults=False),
+    cohort=CohortSettings(grid_mm=5.0, n_volumes=100, participants=12, faults=False, skull_stripped=True),
     paper=Size(n_volumes=120, n_voxels=20_000),
 )
 

@@ -274,10 +274,13 @@ def test_simulate_writes_a_study_and_refuses_a_folder_in_use(tmp_path, capsys):
         "5",
         "--seed",
         "3",
+        "--skull-stripped",
     ]
     assert cli.main(words) == 0
     assert "planted effects" in capsys.readouterr().out
     assert (tmp_path / "study" / "participants.tsv").is_file()
+    image = nibabel.load(next((tmp_path / "study").rglob("*_desc-preproc_bold.nii.gz")))
+    assert not np.asarray(image.dataobj)[:, 0].any()
     assert cli.main(words) == 3
     assert "is not an empty folder" in capsys.readouterr().err
     assert cli.main(["simulate", str(tmp_path / "b"), "--volumes", "20"]) == 3

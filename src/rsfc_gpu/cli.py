@@ -137,6 +137,11 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     simulate.add_argument(
         "--participants", type=int, metavar="N", help="analysed patients and controls together (default 39 + 45)"
     )
+    simulate.add_argument(
+        "--skull-stripped",
+        action="store_true",
+        help="preprocessed images hold 0 outside the brain, not noise: a third of the space",
+    )
     simulate.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default 0)")
     simulate.add_argument("--jobs", type=int, metavar="N", help="runs made at once (default: every processor)")
     simulate.set_defaults(run=_simulate)
@@ -155,6 +160,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
         grid_mm=4.0 if arguments.grid is None else arguments.grid,
         n_volumes=arguments.volumes,
         participants=arguments.participants,
+        skull_stripped=arguments.skull_stripped,
         seed=arguments.seed,
     )
     with tqdm(unit="run", desc="simulating", disable=None, leave=False) as bar:

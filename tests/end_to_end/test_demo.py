@@ -16,7 +16,7 @@ from rsfc_gpu.study.demo import run_demo, surprises
 from rsfc_gpu.study.raw_truth import score_raw_runs
 from rsfc_gpu.study.run import RunOptions, run_study
 
-SETTINGS = CohortSettings(participants=30, n_volumes=100, grid_mm=5.0, seed=2)
+SETTINGS = CohortSettings(participants=30, n_volumes=100, grid_mm=5.0, skull_stripped=True, seed=2)
 pytestmark = pytest.mark.slow
 
 

@@ -89,3 +89,5 @@ def test_settings_are_checked() -> None:
     for change in ({"effects": "huge"}, {"grid_mm": 9.0}, {"n_volumes": 20}, {"seed": -1}):
         with pytest.raises(InputError, match="expected|negative"):
             CohortSettings(**change)
+    with pytest.raises(InputError, match="no scanner strips"):
+        CohortSettings(level="raw", skull_stripped=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -91,9 +92,35 @@ def test_a_run_from_disk_is_the_run_in_memory(dataset, cohort: Cohort) -> None:
     image = nibabel.load(found["bold"])
     assert image.shape == (46, 55, 46, 100)
     assert image.header.get_zooms() == (4, 4, 4, 2)
-    np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(run.image().dataobj))
+    brain = cohort.anatomy.brain.inside
+    np.testing.assert_array_equal(np.asarray(image.dataobj)[brain], np.asarray(run.image().dataobj)[brain])
     np.testing.assert_allclose(read_motion(found["motion"]), run.motion, atol=1e-7)
     assert json.loads(found["sidecar"].read_text())["RepetitionTime"] == 2.0
+
+
+def test_outside_the_brain_is_noise_unless_it_was_stripped(dataset, cohort: Cohort, tmp_path: Path) -> None:
+    """As strong as inside, as smooth, and another in every run; stripping it changes nothing inside."""
+    root, _, _ = dataset
+    stripped = plan_cohort(replace(SETTINGS, skull_stripped=True))
+    brain, sizes, backgrounds = cohort.anatomy.brain.inside, [], []
+    for scan in cohort.scans[:2]:
+        write_scan(tmp_path, stripped, scan)
+        where = files(root, scan.participant_id, scan.session_id), files(tmp_path, scan.participant_id, scan.session_id)
+        whole, bare = (np.asarray(nibabel.load(one["bold"]).dataobj) for one in where)
+        assert [json.loads(one["sidecar"].read_text())["SkullStripped"] for one in where] == [False, True]
+        np.testing.assert_array_equal(whole[brain], bare[brain])
+        assert not bare[~brain].any()
+        sizes.append(where[0]["bold"].stat().st_size / where[1]["bold"].stat().st_size)
+        backgrounds.append(whole[:, 0].astype(float))  # a plane beside the head
+    noise = backgrounds[0]
+    assert noise.min() >= 0 and noise.mean() == pytest.approx(20, abs=0.5)
+    assert noise.std(axis=-1).mean() == pytest.approx(0.01 * 1000, rel=0.1)
+    centred = noise - noise.mean(axis=-1, keepdims=True)
+    beside = (centred[1:] * centred[:-1]).mean() / (centred**2).mean()
+    assert beside == pytest.approx(2 ** -((4 / 10) ** 2 * 2), abs=0.03)  # Gaussian, 10 mm wide, 4 mm apart
+    assert abs(np.corrcoef(noise[..., 1:].ravel(), noise[..., :-1].ravel())[0, 1]) < 0.05
+    assert abs(np.corrcoef(noise.ravel(), backgrounds[1].ravel())[0, 1]) < 0.05
+    assert min(sizes) > 2
 
 
 def test_bytes_do_not_depend_on_the_order_of_writing(dataset, cohort: Cohort, tmp_path: Path) -> None:

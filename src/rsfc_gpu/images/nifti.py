@@ -229,15 +229,14 @@ def save_volume(path: Path, values: NDArray[Any], affine: NDArray[Any], *, tr_s:
     `values` (X, Y, Z) or (X, Y, Z, T) in the dtype to store. The affine is stored as sform and qform, code 4 (MNI152)
     being a claim about space, code 2 (aligned) is written.
     """
-    header = _header_bytes(values.shape, values.dtype.newbyteorder("=").str, affine.astype(np.float64).tobytes(), tr_s)
-    stored = values.astype(values.dtype.newbyteorder("="), copy=False)
+    dtype = values.dtype.newbyteorder("=")
+    header = _header_bytes(values.shape, dtype.str, affine.astype(np.float64).tobytes(), tr_s)
+    whole = np.empty(len(header) + values.size * dtype.itemsize, dtype=np.uint8)
+    whole[: len(header)] = np.frombuffer(header, dtype=np.uint8)
+    whole[len(header) :].view(dtype).reshape(values.shape, order="F")[...] = values
     with replacing(path) as temporary, temporary.open("wb") as file:
-        if path.name.endswith(".gz"):
-            # In one call: isal's stream, fed piece by piece, once gave two files of different bytes for equal values.
-            file.write(igzip.compress(header + stored.tobytes("F"), GZIP_LEVEL, mtime=0))
-        else:
-            file.write(header)
-            file.write(stored.tobytes("F"))
+        # In one call: isal's stream, fed piece by piece, once gave two files of different bytes for equal values.
+        file.write(igzip.compress(whole, GZIP_LEVEL, mtime=0) if path.name.endswith(".gz") else whole.data)
 
 
 @lru_cache(maxsize=16)

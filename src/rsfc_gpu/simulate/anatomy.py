@@ -58,16 +58,11 @@ class Anatomy:
 
     def noise(self, rng: np.random.Generator, n: int) -> F32:
         """(n, V) Gaussian noise, white along n, smooth in space, unit variance in every voxel."""
-        k_x, k_y, k_z = self.smoothers
-        n_x, n_y, n_z = len(k_x), len(k_y), len(k_z)
         index = self._box_index
         noise = np.empty((n, len(index)), dtype=np.float32)
         for start in range(0, n, BLOCK_VOLUMES):
             rows = noise[start : start + BLOCK_VOLUMES]
-            values = rng.standard_normal((len(rows), n_x, n_y, n_z), dtype=np.float32)
-            values = (values.reshape(-1, n_z) @ k_z.T).reshape(len(rows) * n_x, n_y, n_z)
-            values = np.matmul(k_y, values).reshape(len(rows), n_x, n_y * n_z)
-            values = np.matmul(k_x, values).reshape(len(rows), -1)
+            values = smooth_noise(rng, len(rows), *self.smoothers).reshape(len(rows), -1)
             np.take(values, index, axis=1, out=rows, mode="clip")  # "raise" would buffer the output
         return noise
 
@@ -140,9 +135,9 @@ def build_anatomy(grid_mm: float) -> Anatomy:
         seed_weights=weights,
         box=(slice(*corners[0]), slice(*corners[1]), slice(*corners[2])),
         smoothers=(
-            _smoother(corners[0][1] - corners[0][0], NOISE_FWHM_MM / grid_mm),
-            _smoother(corners[1][1] - corners[1][0], NOISE_FWHM_MM / grid_mm),
-            _smoother(corners[2][1] - corners[2][0], NOISE_FWHM_MM / grid_mm),
+            noise_smoother(corners[0][1] - corners[0][0], NOISE_FWHM_MM / grid_mm),
+            noise_smoother(corners[1][1] - corners[1][0], NOISE_FWHM_MM / grid_mm),
+            noise_smoother(corners[2][1] - corners[2][0], NOISE_FWHM_MM / grid_mm),
         ),
     )
 
@@ -153,7 +148,16 @@ class _Grid:
     affine: NDArray[np.float64]
 
 
-def _smoother(n: int, fwhm_voxels: float) -> F32:
+def smooth_noise(rng: np.random.Generator, n: int, k_x: F32, k_y: F32, k_z: F32) -> F32:
+    """(n, X, Y, Z) Gaussian noise of unit variance; one smoother for each axis."""
+    n_x, n_y, n_z = len(k_x), len(k_y), len(k_z)
+    values = rng.standard_normal((n, n_x, n_y, n_z), dtype=np.float32)
+    values = (values.reshape(-1, n_z) @ k_z.T).reshape(n * n_x, n_y, n_z)
+    values = np.matmul(k_y, values).reshape(n, n_x, n_y * n_z)
+    return np.asarray(np.matmul(k_x, values).reshape(n, n_x, n_y, n_z))
+
+
+def noise_smoother(n: int, fwhm_voxels: float) -> F32:
     """(n, n) smoothing along one axis; rows of unit norm, so that white noise keeps unit variance up to the edges."""
     weights = smoothing_weights(fwhm_voxels)
     radius = len(weights) // 2

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rsfc_gpu.backend.blas import one_blas_thread
 from rsfc_gpu.errors import InputError
 from rsfc_gpu.simulate.anatomy import F32, Anatomy, build_anatomy
+from rsfc_gpu.simulate.background import fill_background
 from rsfc_gpu.simulate.bold import TR_S, SimulatedRun, fluctuation, observed_sd, simulate_run
 from rsfc_gpu.simulate.effects import Level, planted_association, planted_effects
 from rsfc_gpu.simulate.head import Head
@@ -40,6 +41,8 @@ class CohortSettings:
     n_volumes : per run, at 2 s; raw runs have `raw.N_DUMMIES` more in front.
     participants : analysed patients and controls together; None is the study's 39 + 45.
     faults : plant what a study has to notice: motion, a damaged file, a missing covariate, a lost region.
+    skull_stripped : preprocessed images hold 0 outside the brain, and take a third of the space; else the scanner's
+        noise goes on there, as in images that fMRIPrep or SPM wrote.
     seed : of all random numbers.
     """
 
@@ -49,6 +52,7 @@ class CohortSettings:
     n_volumes: int = 110
     participants: int | None = None
     faults: bool = True
+    skull_stripped: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +66,8 @@ class CohortSettings:
             raise InputError(
                 f"n_volumes = {self.n_volumes!r}: expected 100 to 2000; fewer leave too little to correlate"
             )
+        if self.skull_stripped and self.level == "raw":
+            raise InputError("skull_stripped is for preprocessed images: no scanner strips skulls")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed!r}: must not be negative")
 
@@ -125,6 +131,11 @@ class Cohort:
             series = fluctuation(self.anatomy, self._z_maps(scan), rng, n_volumes=n_volumes, n_before=N_DUMMIES)
         motion -= motion[N_DUMMIES]
         return scan_head(self.head(scan), series, self.anatomy.brain, motion, rng, tr_s=TR_S)
+
+    def fill_background(self, scan: Scan, volumes: NDArray[np.int16]) -> None:
+        """Write what the preprocessed run of a scan holds outside the brain to `volumes` (T, X, Y, Z)."""
+        rng = np.random.default_rng([self.settings.seed, 1 + scan.row, scan.session, 1])
+        fill_background(volumes, self.anatomy.brain, rng)
 
     def head(self, scan: Scan) -> Head:
         """The participant's head, as it lies in the scanner in this session."""

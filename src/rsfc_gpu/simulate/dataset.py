@@ -148,12 +148,15 @@ def _write_run(path: Path, cohort: Cohort, scan: Scan, fate: str) -> None:
     run, brain = cohort.simulate(scan), cohort.anatomy.brain
     if fate == "no-seed":
         _lose_region(run)
-    # Volumes with x fastest, one after the other, is what the file holds: no copy on the way.
-    save_volume(path, np.moveaxis(brain.put(run.samples), 0, -1), brain.affine, tr_s=run.tr_s)
+    volumes, stripped = brain.put(run.samples), cohort.settings.skull_stripped
+    if not stripped:
+        cohort.fill_background(scan, volumes)
+    # Volumes with x fastest, one after the other, is what the file holds.
+    save_volume(path, np.moveaxis(volumes, 0, -1), brain.affine, tr_s=run.tr_s)
     sidecar = {
         "TaskName": TASK,
         "RepetitionTime": run.tr_s,
-        "SkullStripped": True,
+        "SkullStripped": stripped,
         "SpatialReference": SPACE,
         "Description": "Simulated; realigned, normalised and smoothed.",
     }
