@@ -18,6 +18,7 @@ from rsfc_gpu.errors import InputError
 
 MotionModel = Literal["friston24-lagged", "friston24-derivative", "6", "none"]
 TISSUES = ("white_matter", "csf", "global")
+HIGHEST_ORDER = 30  # a trend for every two minutes of an hour; more is a typing error
 _WHOLE = ("polynomial_order", "scrub_before", "scrub_after")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "motion_model": ("friston24-lagged", "friston24-derivative", "6", "none"),
@@ -39,7 +40,7 @@ class DenoiseSettings:
     Attributes
     ----------
     detrend_first : remove a straight line before anything else; tissue signals are then those of the detrended data.
-    polynomial_order : of the trend that is regressed out; 0 is the constant alone.
+    polynomial_order : of the trend that is regressed out, 0 (the constant alone) to 30.
     motion_model : Friston's 24 regressors with lagged parameters or with their derivatives, "6" for the parameters
         themselves, or none.
     tissue_signals : which mean series are regressed out: "white_matter", "csf", "global".
@@ -92,6 +93,11 @@ class DenoiseSettings:
             value = getattr(self, field)
             if not isinstance(value, (int, float, np.number)) or not value >= 0:
                 raise InputError(f"{field} = {value!r}: expected a number that is not negative")
+
+        if self.polynomial_order > HIGHEST_ORDER:
+            raise InputError(f"polynomial_order = {self.polynomial_order}: expected 0 to {HIGHEST_ORDER}")
+        if 0 < self.high_hz <= self.low_hz:
+            raise InputError(f"low_hz = {self.low_hz}, high_hz = {self.high_hz}: expected low_hz below high_hz")
 
     @classmethod
     def preset(cls, name: str) -> DenoiseSettings:

@@ -41,9 +41,19 @@ def stages_of(steps: Iterable[Step], n_volumes: int) -> list[Stage]:
     return stages
 
 
+DPABI_ORDER = 2
+
+
 def polynomials(n_volumes: int, order: int) -> NDArray[np.float64]:
-    """Columns 1, t, t^2, ... with t = 1..T, (T, order + 1)."""
-    return np.vander(np.arange(1.0, n_volumes + 1), order + 1, increasing=True)
+    """Columns that span the polynomials in time up to `order`, (T, order + 1); the first is constant.
+
+    Up to the second order they are 1, t, t^2 with t = 1..T, as in DPABI, so that the same columns drop out in `regress`.
+    Higher powers would be so large that motion and tissue signals beside them dropped out too: beyond it they are the
+    Legendre polynomials, which span the same.
+    """
+    if order <= DPABI_ORDER:
+        return np.vander(np.arange(1.0, n_volumes + 1), order + 1, increasing=True)
+    return np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, n_volumes), order)
 
 
 def detrend() -> Step:
