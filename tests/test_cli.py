@@ -238,6 +238,11 @@ def test_interrupt_exits_130_without_a_partial_file(folder, tmp_path, monkeypatc
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_another_repetition_time_than_the_header_s_is_noted(folder, tmp_path, capsys):
+    assert cli.main([*arguments(folder, tmp_path / "out"), "--tr", "1.7"]) == 0
+    assert "repetition time is 2 s; --tr 1.7 is used" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_no_bug():
     """`rsfc devices | true`: an exit code and no traceback."""
     code = "import sys; from rsfc_gpu import cli; sys.exit(cli.main(['devices']))"

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rsfc",
         description="Resting-state functional connectivity, from BOLD files to clinical tables.",
-        epilog="exit codes: 0 done, 1 bug, 2 usage, 3 invalid input, 4 some runs failed, 5 all failed, "
+        epilog="exit codes: 0 done, 1 bug, 2 usage, 3 invalid input, 4 some runs failed, 5 no run is left, "
         "6 memory, disk or no usable GPU, 130 interrupted, 141 output cut off by a closed pipe",
     )
     parser.add_argument("--version", action="version", version=f"rsfc {__version__}")
@@ -185,6 +185,11 @@ def _maps(arguments: argparse.Namespace) -> None:
     backend = select_backend(arguments.device)
     bold = BoldSource.open(arguments.bold)
     run, settings = _run_and_settings(arguments)
+    if arguments.tr and bold.tr_s and abs(arguments.tr - bold.tr_s) > 0.01 * bold.tr_s:
+        print(
+            f"rsfc: note: {bold.name} says that its repetition time is {bold.tr_s:g} s; --tr {arguments.tr:g} is used",
+            file=sys.stderr,
+        )
     if Path(arguments.seeds).exists() or arguments.seeds.endswith((".nii", ".nii.gz", ".img", ".hdr")):
         seeds = Seeds.from_labels(arguments.seeds)
     else:

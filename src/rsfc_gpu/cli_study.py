@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rsfc_gpu.study.plan import Plan
     from rsfc_gpu.study.run import Outcome
 
-EXIT_SOME_FAILED, EXIT_ALL_FAILED = 4, 5
+EXIT_SOME_FAILED, EXIT_NONE_LEFT = 4, 5
 
 
 def add_study_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -142,8 +142,14 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     outcome = run_study(arguments.bids_dir, arguments.out_dir, load_study(arguments.study), options, progress_bars())
     _print_outcome(outcome, arguments.out_dir)
-    failed, usable = outcome.count("failed"), outcome.count("kept") + outcome.count("excluded")
-    return 0 if not failed else EXIT_SOME_FAILED if usable else EXIT_ALL_FAILED
+    # A participant whose runs are left out by a gate is a result; a study without any run is none.
+    left = outcome.count("kept") + (outcome.count("excluded") if arguments.level == "participant" else 0)
+    if not left:
+        print(
+            "rsfc: no run is left to analyse: see the reasons in participants_flow.tsv, or in the log", file=sys.stderr
+        )
+        return EXIT_NONE_LEFT
+    return EXIT_SOME_FAILED if outcome.count("failed") else 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -194,6 +200,8 @@ def _print_outcome(outcome: Outcome, out: Path) -> None:
     print(f"runs: {counts}{reused}")
     for row in outcome.flow[outcome.flow["status"] == "failed"].itertuples():
         print(f"  failed: {row.participant_id} {row.session_id}: {row.reason}")
+    for model, reason in outcome.not_fitted.items():
+        print(f"  not fitted: {model}: {reason}")
     times = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in outcome.seconds.items())
     print(f"{out}: {times}")
     if outcome.report is not None:

@@ -64,6 +64,7 @@ def test_motion_files(tmp_path):
     for text, message in [
         ("1 2 3\n", "six columns of motion parameters, found 3"),
         ("a b\n", "not a table of numbers"),
+        ("0 0 0 0 0 0\n0 nan 0 0 0 0\n", "rp_bold.txt: row 2 of 2 holds a value that is not finite"),
     ]:
         path.write_text(text)
         with pytest.raises(InputError, match=message):

@@ -147,6 +147,19 @@ def test_what_is_missing_is_said_of_the_run(tmp_path):
     assert find_runs(tmp_path, task="rest").runs[0].missing == ("the brain mask", "confounds or rp_*.txt")
 
 
+def test_an_image_that_left_its_sidecar_behind_is_missed(tmp_path):
+    for person in ("01", "02"):
+        names = [
+            f"sub-{person}_task-rest_space-{SPACE}_desc-{what}" for what in ("preproc_bold.json", "brain_mask.nii.gz")
+        ]
+        touch(tmp_path / f"sub-{person}" / "func", *names, f"rp_sub-{person}_task-rest.txt")
+    touch(tmp_path / "sub-02" / "func", f"sub-02_task-rest_space-{SPACE}_desc-preproc_bold.nii.gz")
+    # Surfaces have sidecars too, and are no volumes that were lost.
+    touch(tmp_path / "sub-02" / "func", "sub-02_task-rest_space-fsLR_den-91k_bold.json")
+    found = find_runs(tmp_path, task="rest")
+    assert [run.missing for run in found.runs] == [("the image",), ()] and dict(found.spaces) == {SPACE: 1}
+
+
 def test_participants_are_chosen_with_or_without_prefix(tmp_path):
     for person in ("01", "02", "03"):
         fmriprep_run(tmp_path, person)

@@ -149,6 +149,21 @@ def test_no_result_of_before_stays_where_there_is_none_now(dataset, out, tmp_pat
     assert of_model == {"design.tsv", "model.json"}
 
 
+def test_a_model_and_a_seed_of_before_leave_nothing(dataset, out, tmp_path):
+    folder = shutil.copytree(out, tmp_path / "out")
+    mine = folder / "group" / "model-patientscontrols" / "notes.txt"
+    mine.write_text("somebody's own")
+    renamed = parse_study(STUDY.replace('"patients-controls"', '"groups"'), "small")
+    run_study(dataset, folder, renamed, QUIET)
+    assert {path.name for path in mine.parent.iterdir()} == {"notes.txt"}
+    assert (folder / "group" / "model-groups" / "model.json").is_file()
+    one_seed = renamed.model_copy(
+        update={"seeds": renamed.seeds.model_copy(update={"spheres": renamed.seeds.spheres[:1]})}
+    )
+    run_study(dataset, folder, one_seed, QUIET)
+    assert list(folder.rglob("*seed-a_*")) and not list(folder.rglob("*seed-b_*"))
+
+
 def test_a_dataset_with_rp_files_runs_too(tmp_path):
     dataset = write_dataset(tmp_path / "bids", form="normalised", n_patients=10, n_controls=4)
     outcome = run_study(dataset, tmp_path / "out", STUDY_SETTINGS, QUIET)
@@ -250,6 +265,27 @@ def test_only_failures_is_exit_code_5(dataset, tmp_path):
     assert str(changed) not in next((tmp_path / "out").rglob("*desc-run_record.json")).read_text()
 
 
+def test_a_folder_that_takes_no_log_is_exit_code_6(dataset, tmp_path, capsys, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    monkeypatch.setattr("logging.FileHandler", refused)
+    assert main(["run", str(dataset), str(tmp_path / "out"), "--study", str(study), "--device", "cpu"]) == 6
+    assert ".log: Permission denied" in capsys.readouterr().err
+
+
+def test_a_study_without_a_run_left_is_exit_code_5_and_says_so(dataset, tmp_path, capsys):
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY.replace("minimum_dof = 5.0", "minimum_dof = 500.0"))
+    command = ["run", str(dataset), str(tmp_path / "out"), "--study", str(study), "--device", "cpu"]
+    assert main(command) == 5
+    told = capsys.readouterr()
+    assert "0 kept" in told.out and "not fitted: patients-controls: " in told.out
+    assert "no run is left to analyse" in told.err
+
+
 #: What is wrong: the text of the study that is replaced, by what, and a part of the message.
 WRONG_STUDIES = {
     "unknown key": ("[scan]", '[scan]\ntsk = "rest"', "did you mean task?"),
@@ -325,19 +361,30 @@ def _broken_sidecar(root):
     next(root.rglob("*_bold.json")).write_text("{")
 
 
+def _level_in_two_spellings(root):
+    path = root / "participants.tsv"
+    path.write_text(path.read_text().replace("\tMDD\t", "\tmdd\t", 1))
+
+
+def _missing_in_other_words(root):
+    path = root / "participants.tsv"
+    path.write_text(path.read_text().replace("\tMDD\t", "\tNA\t", 1))
+
+
 def _no_images(root):
     for folder in root.glob("sub-*"):
         shutil.rmtree(folder)
 
 
 def _other_grid(root):
+    """Of a run of the first patient, or of the one image that is given."""
     import nibabel
 
-    bold = next((root / "sub-P01").rglob("*_bold.nii.gz"))
-    image = nibabel.load(bold)
+    path = root if root.is_file() else next((root / "sub-P01").rglob("*_bold.nii.gz"))
+    image = nibabel.load(path)
     affine = image.affine.copy()
     affine[0, 3] += 3
-    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine, image.header), bold)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine, image.header), path)
 
 
 @pytest.mark.parametrize(
@@ -354,6 +401,8 @@ def _other_grid(root):
         (_no_participants, "participants.tsv: no such file; a dataset has a table of its people there"),
         (_broken_sidecar, "not a readable JSON object"),
         (_no_images, "no folder sub-*"),
+        (_level_in_two_spellings, "column 'group' holds 'mdd' and 'MDD'"),
+        (_missing_in_other_words, "column 'group' holds 'NA' (sub-P00); write n/a for a missing value"),
     ],
 )
 def test_a_wrong_dataset_is_refused_in_one_line(dataset, tmp_path, capsys, spoil, hint):
@@ -404,8 +453,16 @@ def test_check_says_which_runs_will_fail(dataset, tmp_path, capsys):
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:51]))
     study = tmp_path / "study.toml"
     study.write_text(STUDY)
+    next((changed / "sub-P02" / "ses-after").rglob("*_bold.nii.gz")).unlink()
+    _other_grid(next((changed / "sub-P03").rglob("*_mask.nii.gz")))
     assert main(["check", str(changed), "--study", str(study)]) == 4
-    assert "has 50 rows, the image has 80 volumes" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "has 50 rows, the image has 80 volumes" in told
+    assert "failed: sub-P02 after: missing: the image" in told
+    assert "failed: sub-P03" in told and "are on different grids" in told
+    run_study(changed, tmp_path / "out", STUDY_SETTINGS, QUIET)
+    flow = read_tsv(tmp_path / "out" / "participants_flow.tsv").set_index(["participant_id", "session_id"])
+    assert flow.loc[("sub-P02", "after"), ["status", "reason"]].tolist() == ["failed", "missing: the image"]
 
 
 def test_table_one_of_numbers_as_categories_and_of_levels_that_nobody_has():

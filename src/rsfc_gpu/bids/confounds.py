@@ -36,7 +36,7 @@ def read_motion(path: str | Path) -> NDArray[np.float64]:
 
     Raises
     ------
-    InputError : no such file, not numbers, or not six columns.
+    InputError : no such file, not numbers, not finite, or not six columns.
     """
     try:
         with warnings.catch_warnings():
@@ -50,6 +50,9 @@ def read_motion(path: str | Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: holds no rows")
     if motion.shape[1] != 6:
         raise InputError(f"{path}: expected six columns of motion parameters, found {motion.shape[1]}")
+    if not np.isfinite(motion).all():
+        row = int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
+        raise InputError(f"{path}: row {row + 1} of {len(motion)} holds a value that is not finite")
     if np.abs(motion[:, 3:]).max(initial=0.0) > np.pi:
         raise InputError(
             f"{path}: rotations beyond pi; expected mm, then radians (SPM's order), found degrees or FSL's order?"

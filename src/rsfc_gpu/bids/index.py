@@ -30,7 +30,8 @@ class RunFiles:
     prefix : what the names of the run's files share, "sub-01_ses-1_task-rest".
     space : of the image; of a raw run the one that it is brought to.
     form : "fmriprep" (confounds table), "normalised" (rp_*.txt) or "raw" (as scanned, in no space yet).
-    missing : kinds of file that the run lacks ("mask", "confounds or rp_*.txt"); such a run cannot be used.
+    missing : kinds of file that the run lacks ("the image", where only its sidecar is there, "the brain mask",
+        "confounds or rp_*.txt"); such a run cannot be used.
     """
 
     participant_id: str
@@ -138,6 +139,11 @@ def find_runs(
         for folder, name, entities in found
         if entities["space"] == space
     ]
+    if not as_scanned:
+        runs += [
+            _run_files(folder, name, entities, set(folders[folder]))
+            for folder, name, entities in _lost_images(named, task, space)
+        ]
     runs.sort(key=lambda run: run.bold)
     _refuse_doubles(runs)
     return Dataset(root, images, tuple(runs), _tissues(images, space), spaces, tuple(people))
@@ -178,6 +184,22 @@ def _preprocessed(name: str) -> bool:
 
 def _finished(name: str, entities: Mapping[str, str]) -> bool:
     return _preprocessed(name) and entities.get("desc", "preproc") == "preproc"
+
+
+def _lost_images(
+    named: list[tuple[Path, str, dict[str, str]]], task: str, space: str
+) -> Iterator[tuple[Path, str, dict[str, str]]]:
+    """Images that should be there, because their sidecar is: they were deleted, or not copied."""
+    there = {(folder, name) for folder, name, _ in named}
+    for folder, name, entities in named:
+        image = name.removesuffix(".json") + ".nii.gz"
+        if (
+            name.endswith("_bold.json")
+            and _finished(image, entities)
+            and (entities.get("task"), entities["space"]) == (task, space)
+            and not {(folder, image), (folder, image.removesuffix(".gz"))} & there
+        ):
+            yield folder, image, entities
 
 
 def _as_scanned(name: str, entities: Mapping[str, str]) -> bool:
@@ -240,9 +262,12 @@ def _run_files(folder: Path, name: str, entities: Mapping[str, str], beside: set
     mask = _present(folder, [f"{stem}_desc-brain_mask.nii.gz", f"{stem}_desc-brain_mask.nii"], beside)
     confounds = _present(folder, [f"{prefix}_{kind}" for kind in _CONFOUNDS], beside)
     motion = _present(folder, [f"rp_{prefix}.txt", f"rp_{prefix}_bold.txt", f"rp_{stem}.txt"], beside)
-    missing = [
-        kind for kind, path in (("the brain mask", mask), ("confounds or rp_*.txt", confounds or motion)) if not path
-    ]
+    parts = (
+        ("the image", name in beside),
+        ("the brain mask", mask),
+        ("confounds or rp_*.txt", confounds or motion),
+    )
+    missing = [kind for kind, there in parts if not there]
     return replace(
         image,
         mask=mask,

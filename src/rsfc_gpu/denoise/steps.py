@@ -47,13 +47,13 @@ DPABI_ORDER = 2
 def polynomials(n_volumes: int, order: int) -> NDArray[np.float64]:
     """Columns that span the polynomials in time up to `order`, (T, order + 1); the first is constant.
 
-    Up to the second order they are 1, t, t^2 with t = 1..T, as in DPABI, so that the same columns drop out in `regress`.
+    Up to the second order they are 1, t, t^2 with t = 1..T, as in DPABI, so that `regress` drops the same columns.
     Higher powers would be so large that motion and tissue signals beside them dropped out too: beyond it they are the
     Legendre polynomials, which span the same.
     """
     if order <= DPABI_ORDER:
         return np.vander(np.arange(1.0, n_volumes + 1), order + 1, increasing=True)
-    return np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, n_volumes), order)
+    return np.asarray(np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, n_volumes), order), dtype=np.float64)
 
 
 def detrend() -> Step:

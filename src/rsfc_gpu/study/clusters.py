@@ -123,6 +123,10 @@ def check_motion(scans: pd.DataFrame, maps: Mapping[str, Sequence[Path]], study:
         row = _motion_row(seed, [paths[int(position)] for position in at], table, out / "group" / "qcfc")
         if row is not None:
             rows.append(row)
+    wanted = {f"seed-{bids_label(str(row['seed']))}" for row in rows}
+    for path in (out / "group" / "qcfc").glob("seed-*"):
+        if path.name.split("_")[0] not in wanted:
+            path.unlink()  # of a seed that the study does not have any more
     found = pd.DataFrame(rows, columns=["seed", "n", "median_abs_r", "share_p_below_05"])
     write_tsv(found, out / "group" / "qc_fc.tsv")
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.outputs import digest_of, file_digest, is_current, seal
 from rsfc_gpu.study.people import chosen
 
+log = logging.getLogger(__name__)
 Record = dict[str, Any]
 CLUSTER_COLUMNS = [
     "model", "contrast", "seed", "test", "direction", "sign", "cluster", "voxels", "volume_mm3", "p_unc", "p_fwe",
@@ -248,6 +251,23 @@ def forget(out: Path, model: str, seed: str) -> None:
     """Remove what a former fit of a model and a seed left, which `collect_clusters` would take for results."""
     for path in model_folder(out, model).glob(f"{file_prefix(model, seed)}*"):
         path.unlink(missing_ok=True)
+
+
+def forget_others(out: Path, wanted: Iterable[tuple[str, str]]) -> None:
+    """Remove the results of every model and seed that are not `wanted` any more; what is not ours is left."""
+    prefixes = {file_prefix(model, seed) for model, seed in wanted}
+    for folder in sorted((out / "group").glob("model-*")):
+        for record in sorted(folder.glob("*_desc-fit_record.json")):
+            prefix = record.name.removesuffix("desc-fit_record.json")
+            if prefix not in prefixes:
+                log.info("%s*: not of this study any more, removed", folder / prefix)
+                for path in folder.glob(f"{prefix}*"):
+                    path.unlink(missing_ok=True)
+        if not any(prefix.startswith(f"{folder.name}_seed-") for prefix in prefixes):
+            for name in ("model.json", "design.tsv"):
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something of somebody else's is in it
+                folder.rmdir()
 
 
 def model_folder(out: Path, model: str) -> Path:

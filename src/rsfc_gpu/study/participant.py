@@ -63,6 +63,7 @@ def process_run(task: RunTask) -> Record:
     """The record of a run after its maps are on disk; `reused` where they were there already."""
     marker, made_from = _marker(task), ""
     try:
+        _refuse_missing(task.files)
         made_from = _made_from(task)
         done = is_current(marker, made_from)
         if done is not None and done["status"] != "failed":
@@ -77,6 +78,7 @@ def process_run(task: RunTask) -> Record:
 def stored_record(task: RunTask) -> Record:
     """The record of a run that was processed before; a run that was not, or not with these settings, has failed."""
     try:
+        _refuse_missing(task.files)
         made_from = _made_from(task)
     except InputError as error:
         return {**_failed(task, error), "reused": False}
@@ -107,8 +109,6 @@ def _process(task: RunTask, start: str) -> tuple[Record, list[Path]]:
     """The record, and the files written; their paths begin with `start`."""
     prepared, mapped = None, _Mapped()
     try:
-        if task.files.missing:
-            raise InputError(f"missing: {', '.join(task.files.missing)}")
         backend = task.device.open()
         prepared = _prepared(task, backend, start)
         record = (
@@ -161,6 +161,11 @@ def _mapped(task: RunTask, prepared: PreparedRun, backend: Backend, start: str) 
     paths = maps.save(Path(start).parent, prefix=Path(start).name)
     written += [*paths, *(path.with_name(path.name.replace(".nii.gz", ".json")) for path in paths)]
     return _Mapped(maps.kept, None, tuple(written), _map_numbers(maps))
+
+
+def _refuse_missing(files: RunFiles) -> None:
+    if files.missing:
+        raise InputError(f"missing: {', '.join(files.missing)}")
 
 
 def _empty_record(task: RunTask) -> Record:

@@ -14,6 +14,7 @@ from rsfc_gpu.study.config import Model, Participants, Study
 if TYPE_CHECKING:
     import pandas as pd
 
+_MEANS_MISSING = ("na", "n.a.", "nan", "null", "#n/a")
 # Known only once the runs are processed; the second of raw runs only, whose own geometry is at hand.
 SCAN_COLUMNS = "mean_fd_power_mm", "mean_fd_jenkinson_mm"
 
@@ -116,6 +117,8 @@ def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
     known_response = [str(value) for value in people["response"].dropna().unique()]
     if study.roc.models and known_response and study.roc.positive not in known_response:
         raise InputError(f"roc.positive = {study.roc.positive!r}: response is {' or '.join(known_response)}")
+    for column in dict.fromkeys(column for _, column in wanted if column in people.columns):
+        _check_spelling(people, column, source)
     for model in study.models:
         levels: dict[str, Any] = dict(model.who)
         if model.group is not None:
@@ -127,6 +130,21 @@ def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
                     near = difflib.get_close_matches(value, there, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there[:8])}"
                     raise InputError(f"{source}: nobody has {column} = {value!r} (models.{model.name}); {hint}")
+
+
+def _check_spelling(people: pd.DataFrame, column: str, source: str) -> None:
+    """Text that means a missing value, or a level in two spellings, would become levels of a model without a word."""
+    spelled: dict[str, str] = {}
+    for person, value in people[["participant_id", column]].dropna().itertuples(index=False):
+        if not isinstance(value, str):
+            continue
+        plain = value.casefold()
+        if plain in _MEANS_MISSING:
+            raise InputError(f"{source}: column {column!r} holds {value!r} ({person}); write n/a for a missing value")
+        if spelled.setdefault(plain, value) != value:
+            raise InputError(
+                f"{source}: column {column!r} holds {spelled[plain]!r} and {value!r} ({person}); write one of them"
+            )
 
 
 def _check_table_one(people: pd.DataFrame, study: Study, source: str) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from rsfc_gpu.bids import Dataset, RunFiles, find_runs, sidecar
 from rsfc_gpu.denoise import framewise_displacement
 from rsfc_gpu.errors import InputError
-from rsfc_gpu.images.mask import Grid, corner_distance_mm
+from rsfc_gpu.images.mask import Grid, check_same_grid, corner_distance_mm
 from rsfc_gpu.images.nifti import BoldSource, load_image
 from rsfc_gpu.preprocess import PreprocessSettings
 from rsfc_gpu.study.config import Study
@@ -75,12 +75,19 @@ def plan_study(
     bytes_each = 0
     for run in dataset.runs:
         try:
+            if "the image" in run.missing:
+                raise InputError(f"missing: {', '.join(run.missing)}")
             bold = BoldSource.open(run.bold)
         except InputError as error:
             problems[run.label] = str(error)
             continue
         if run.missing:
             problems[run.label] = f"missing: {', '.join(run.missing)}"
+        elif run.mask is not None:
+            try:
+                check_same_grid("the mask", load_image(run.mask), bold.name, bold)
+            except InputError as error:
+                problems[run.label] = str(error)
         tr_s = _tr_s(run, bold, dataset, study)
         times.setdefault(tr_s, run)
         first = first or bold

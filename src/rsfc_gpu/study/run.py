@@ -14,7 +14,7 @@ import pandas as pd
 
 from rsfc_gpu.backend import Backend, BackendName
 from rsfc_gpu.backend.cuda import visible_devices
-from rsfc_gpu.errors import InputError
+from rsfc_gpu.errors import InputError, ResourceError
 from rsfc_gpu.report.tables import write_tsv
 from rsfc_gpu.study.clinical_stage import analyse_where_needed
 from rsfc_gpu.study.clusters import cell_means, check_motion, cluster_values, collect_clusters
@@ -22,7 +22,7 @@ from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.device import DeviceChoice
 from rsfc_gpu.study.executor import Workers, default_jobs, run_all
 from rsfc_gpu.study.findings import Findings
-from rsfc_gpu.study.models import BuiltModel, ModelTask, built, forget, process_model
+from rsfc_gpu.study.models import BuiltModel, ModelTask, built, forget, forget_others, process_model
 from rsfc_gpu.study.outputs import prepare
 from rsfc_gpu.study.participant import Record, RunTask, process_run, stored_record
 from rsfc_gpu.study.people import SCAN_COLUMNS
@@ -74,12 +74,14 @@ class RunOptions:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a study came to: the flow of the runs (or their records, at participant level), and where the report is."""
+    """What a study came to: the flow of the runs (or their records, at participant level), where the report is, and
+    why models, or models of a seed, were not fitted."""
 
     flow: pd.DataFrame
     n_reused: int
     report: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    not_fitted: dict[str, str] = field(default_factory=dict)
 
     def count(self, status: str) -> int:
         """Runs with a status; people without images are not runs."""
@@ -122,7 +124,7 @@ def run_study(
         scans = scan_table(flow, plan.people)
         maps = scan_maps(scans, flow, plan.dataset, study, out, plan.seeds)
         with _timed(seconds, "group"):
-            models = _fit_models(plan, scans, maps, out, backend, options, progress)
+            models, not_fitted = _fit_models(plan, scans, maps, out, backend, options, progress)
         note_missing_variables(flow, {one.model.name: one.dropped for one in models})
         write_tsv(flow, out / "participants_flow.tsv")
         with _timed(seconds, "clinical"):
@@ -143,7 +145,7 @@ def run_study(
                 from rsfc_gpu.report import write_report
 
                 report = write_report(out)
-        return Outcome(flow, _reused(records), report, seconds)
+        return Outcome(flow, _reused(records), report, seconds, not_fitted)
 
 
 def _map_runs(plan: Plan, out: Path, options: RunOptions, backend: Backend, progress: Progress | None) -> list[Record]:
@@ -184,9 +186,11 @@ def _fit_models(
     backend: Backend,
     options: RunOptions,
     progress: Progress | None,
-) -> list[BuiltModel]:
-    """The group stage: every model for every seed."""
+) -> tuple[list[BuiltModel], dict[str, str]]:
+    """The group stage: every model for every seed; and why some were not fitted."""
     models = [built(model, scans) for model in plan.study.models]
+    names = [(one.model.name, seed) for one in models for seed in one.model.seeds or plan.seeds]
+    forget_others(out, names)
     for one in models:
         for seed in plan.seeds if one.design is None else ():
             forget(out, one.model.name, seed)
@@ -206,7 +210,17 @@ def _fit_models(
     ]
     fits = _watched("models", run_all(process_model, tasks, jobs=_jobs(plan, options)), len(tasks), progress)
     write_models(out, models, fits, plan, scans)
-    return models
+    return models, _not_fitted(models, fits)
+
+
+def _not_fitted(models: Sequence[BuiltModel], fits: Sequence[Record]) -> dict[str, str]:
+    """Reasons by model; by model and seeds, where some of a model's seeds are concerned."""
+    reasons = {one.model.name: one.problem for one in models if one.problem is not None}
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for fit in fits:
+        if fit.get("skipped"):
+            seeds.setdefault((fit["model"], fit["skipped"]), []).append(fit["seed"])
+    return reasons | {f"{model}, {', '.join(sorted(names))}": why for (model, why), names in seeds.items()}
 
 
 def _variables(one: BuiltModel) -> list[str]:
@@ -270,7 +284,10 @@ def _logged(out: Path) -> Any:
     import os
 
     path = out / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-    handler = logging.FileHandler(path, encoding="utf-8")
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("rsfc_gpu")
     level = logger.level
