@@ -42,6 +42,8 @@ def test_the_resolved_study_is_the_same_study(text):
         (SEEDS + "[scan]\nfwhm = 3", r"unknown key scan.fwhm; did you mean fwhm_mm\?"),
         (SEEDS + "[denoise]\nlow_hertz = 1", r"unknown denoise setting 'low_hertz'; did you mean low_hz\?"),
         (SEEDS + '[denoise]\npreset = "best"', r"unknown preset 'best'"),
+        (SEEDS + '[denoise]\npresett = "dparsf"', r"unknown denoise setting 'presett'; did you mean preset\?"),
+        ("", "f: no name, which a study needs"),
         (SEEDS + "[participants]\nminimum_seed_coverage = 2", r"participants.minimum_seed_coverage = 2"),
         (
             SEEDS + '[[models]]\nname = "m"\nkind = "two_samples"\ncontrasts = [{name="c", weights="a"}]',
@@ -54,7 +56,7 @@ def test_the_resolved_study_is_the_same_study(text):
         (SEEDS + '[[models]]\nname = "m"\nkind = "one_sample"\ncontrasts = []', "models.0.contrasts"),
         (
             SEEDS + 2 * '[[models]]\nname = "m"\nkind = "one_sample"\ncontrasts = [{name="c", weights="mean"}]\n',
-            "models: 'm' has no file name of its own",
+            "models: two are named 'm'",
         ),
         (
             SEEDS + '[[models]]\nname = "m"\nkind = "one_sample"\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,10 @@ def _denoise_settings(given: Any) -> DenoiseSettings:
     if not isinstance(given, dict):
         raise InputError("denoise is a section of settings")
     changes = dict(given)
+    fields = [field.name for field in dataclasses.fields(DenoiseSettings)]
+    for name in changes:  # `replace` does not know of presets
+        if name not in (*fields, "preset") and difflib.get_close_matches(name, ["preset", *fields], n=1) == ["preset"]:
+            raise InputError(f"unknown denoise setting {name!r}; did you mean preset?")
     return DenoiseSettings.preset(str(changes.pop("preset", "dparsf"))).replace(**changes)
 
 

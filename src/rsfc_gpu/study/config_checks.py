@@ -24,6 +24,8 @@ def first_problem(error: ValidationError, study: type[BaseModel]) -> str:
         known = _known_keys(study, problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else f": expected {', '.join(known)}")
+    if problem["type"] == "missing":
+        return f"no {where}, which a study needs" if len(problem["loc"]) == 1 else f"{where} is missing"
     return f"{where} = {problem['input']!r}: {problem['msg']}"
 
 
@@ -74,6 +76,9 @@ def check_references(study: Study, source: str) -> None:
 def _check_distinct(what: str, names: list[str], source: str) -> None:
     """Raises InputError unless every name gives files of its own: of a name they hold letters and digits alone."""
     labels = [bids_label(name) for name in names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{source}: {what}: two are named {twice!r}; each needs a name of its own")
     for name, label in zip(names, labels, strict=True):
         if not label or labels.count(label) > 1:
             raise InputError(
