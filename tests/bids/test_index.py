@@ -156,6 +156,8 @@ def test_an_image_that_left_its_sidecar_behind_is_missed(tmp_path):
     touch(tmp_path / "sub-02" / "func", f"sub-02_task-rest_space-{SPACE}_desc-preproc_bold.nii.gz")
     # Surfaces have sidecars too, and are no volumes that were lost.
     touch(tmp_path / "sub-02" / "func", "sub-02_task-rest_space-fsLR_den-91k_bold.json")
+    # Nor is one that was written in another resolution and not copied.
+    touch(tmp_path / "sub-02" / "func", f"sub-02_task-rest_space-{SPACE}_res-2_desc-preproc_bold.json")
     found = find_runs(tmp_path, task="rest")
     assert [run.missing for run in found.runs] == [("the image",), ()] and dict(found.spaces) == {SPACE: 1}
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from rsfc_gpu.cli import main
+from rsfc_gpu.errors import InputError
 from rsfc_gpu.report.tables import read_tsv
 from rsfc_gpu.study.clinical_stage import _table_one
 from rsfc_gpu.study.config import Report, load_study, parse_study
-from rsfc_gpu.study.run import RunOptions, run_study
+from rsfc_gpu.study.run import RunOptions, _analysed_people, run_study
 from study_dataset import ALPHA, BETA, STUDY, voxels, write_dataset, write_run
 
 QUIET = RunOptions(device="cpu", jobs=2, report=False)
@@ -162,6 +163,49 @@ def test_a_model_and_a_seed_of_before_leave_nothing(dataset, out, tmp_path):
     )
     run_study(dataset, folder, one_seed, QUIET)
     assert list(folder.rglob("*seed-a_*")) and not list(folder.rglob("*seed-b_*"))
+
+
+def test_scores_of_controls_change_nothing_where_the_treated_are_named(dataset, out, tmp_path):
+    """Nor do levels that are codes, or reasons in two spellings."""
+    changed = shutil.copytree(dataset, tmp_path / "bids")
+    scores = [f"sub-C{n:02}\t{visit}\t{value}\n" for n in range(5) for visit, value in (("baseline", n), ("after", 1))]
+    with (changed / "phenotype" / "hamd17.tsv").open("a") as table:
+        table.writelines(scores)
+    people = pd.read_csv(changed / "participants.tsv", sep="\t", keep_default_na=False)
+    people["group"] = people["group"].map({"MDD": 1, "HC": 0})
+    people.loc[:1, "reason"] = ["Moved", "moved"]
+    people.to_csv(changed / "participants.tsv", sep="\t", index=False)
+    coded = STUDY.replace("MDD - HC", "group").replace('"MDD"', '"1"').replace('"HC"', '"0"')
+    with pytest.raises(InputError, match="hamd17: sub-C00 has 0 at baseline.*participants.treated"):
+        run_study(changed, tmp_path / "out", parse_study(coded, "coded"), QUIET)
+    treated = coded.replace("[participants]", '[participants]\ntreated = { group = ["1"] }')
+    run_study(changed, tmp_path / "out", parse_study(treated, "coded"), QUIET)
+    for name in ("associations", "roc", "post_hoc"):
+        found, expected = (read_tsv(folder / "clinical" / f"{name}.tsv") for folder in (tmp_path / "out", out))
+        pd.testing.assert_frame_equal(found, expected)
+    assert len(read_tsv(tmp_path / "out" / "clinical" / "table_one.tsv").columns) == len(
+        read_tsv(out / "clinical" / "table_one.tsv").columns
+    )
+
+
+def test_the_motion_of_a_participant_is_that_of_baseline():
+    scans = pd.DataFrame(
+        {
+            "participant_id": ["sub-1", "sub-1", "sub-2"],
+            "session_id": ["after", "baseline", "after"],
+            "mean_fd_power_mm": [0.3, 0.1, 0.2],
+        }
+    )
+    people = pd.DataFrame({"participant_id": ["sub-2", "sub-1", "sub-3"]})
+    found = _analysed_people(people, scans, "baseline").set_index("participant_id")["mean_fd_power_mm"]
+    assert found.to_dict() == {"sub-1": 0.1, "sub-2": 0.2}
+
+
+def test_nothing_is_said_of_those_who_were_not_asked_for(dataset, tmp_path):
+    some = ["P00", "P01", "P02", "P03", "P04", "P05", "C00", "sub-C01", "C02"]
+    options = RunOptions(device="cpu", jobs=2, report=False, participants=some)
+    flow = run_study(dataset, tmp_path / "out", STUDY_SETTINGS, options).flow
+    assert set(flow["participant_id"].str[4:]) == {name.removeprefix("sub-") for name in some}
 
 
 def test_a_dataset_with_rp_files_runs_too(tmp_path):

@@ -59,6 +59,10 @@ def test_the_resolved_study_is_the_same_study(text):
             "models: two are named 'm'",
         ),
         (
+            SEEDS + '[[models]]\nname = "m"\nkind = "one_sample"\ncontrasts = [{name="1", weights="mean"}]\n',
+            "contrasts of model m: '1' is a number in every table; give it a letter",
+        ),
+        (
             SEEDS + '[[models]]\nname = "m"\nkind = "one_sample"\n'
             'contrasts = [{name="a-b", weights="mean"}, {name="ab", weights="mean"}]',
             "contrasts of model m: 'a-b' has no file name of its own",

@@ -189,15 +189,19 @@ def _finished(name: str, entities: Mapping[str, str]) -> bool:
 def _lost_images(
     named: list[tuple[Path, str, dict[str, str]]], task: str, space: str
 ) -> Iterator[tuple[Path, str, dict[str, str]]]:
-    """Images that should be there, because their sidecar is: they were deleted, or not copied."""
-    there = {(folder, name) for folder, name, _ in named}
+    """Images of runs without one that should be there, because their sidecar is: they were deleted, or not copied."""
+    there = {
+        _raw_files(folder, name, entities).prefix
+        for folder, name, entities in named
+        if _finished(name, entities) and "task" in entities and entities["space"] == space
+    }
     for folder, name, entities in named:
         image = name.removesuffix(".json") + ".nii.gz"
         if (
             name.endswith("_bold.json")
             and _finished(image, entities)
             and (entities.get("task"), entities["space"]) == (task, space)
-            and not {(folder, image), (folder, image.removesuffix(".gz"))} & there
+            and _raw_files(folder, image, entities).prefix not in there
         ):
             yield folder, image, entities
 

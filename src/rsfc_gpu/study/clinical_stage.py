@@ -116,7 +116,7 @@ def associations(findings: Findings, again: CrossValidation) -> pd.DataFrame:
             for visit in study.associations.outcomes:
                 for held in ((), *((name,) for name in study.associations.partial)):
                     row = known | {"measure": measure, "outcome": f"reduction_{visit}"}
-                    row |= _association(findings, values, row["outcome"], held)
+                    row |= _association(findings, cluster, values, row["outcome"], held)
                     if row["circular"] and "r" in row:
                         row |= again.correlation(
                             cluster, sessions, findings.people, row["outcome"], held, row["method"]
@@ -125,8 +125,10 @@ def associations(findings: Findings, again: CrossValidation) -> pd.DataFrame:
     return _corrected(pd.DataFrame(rows, columns=ASSOCIATION_COLUMNS))
 
 
-def _association(findings: Findings, z: pd.Series[float], outcome: str, held: tuple[str, ...]) -> dict[str, Any]:
-    people, scored = findings.people, findings.scored
+def _association(
+    findings: Findings, cluster: Any, z: pd.Series[float], outcome: str, held: tuple[str, ...]
+) -> dict[str, Any]:
+    people, scored = findings.people, findings.scored(cluster)
     covariates = people.loc[scored, list(held)] if held else None
     row = {"covariates": ", ".join(held) or None}
     try:
@@ -152,7 +154,8 @@ def rocs(findings: Findings, again: CrossValidation) -> tuple[pd.DataFrame, pd.D
         row: dict[str, Any] = findings.known(cluster) | {"outcome": "response", "positive": choice.positive}
         row["circular"] = findings.is_circular(cluster)
         z = findings.z(cluster, baseline)
-        inside = people["response"].notna() & z.notna()
+        has_response = people["response"].notna() & findings.like_those_of(cluster)
+        inside = has_response & z.notna()
         is_positive = (people["response"] == choice.positive)[inside].to_numpy()
         score = z[inside].to_numpy()
         try:
@@ -164,7 +167,7 @@ def rocs(findings: Findings, again: CrossValidation) -> tuple[pd.DataFrame, pd.D
             continue
         row |= {name: getattr(found, name) for name in ROC_COLUMNS if hasattr(found, name)}
         row |= {"higher_is_positive": higher, "cutoff": found.cutoff if higher else -found.cutoff}
-        row["n_missing"] = int(people["response"].notna().sum()) - len(score)
+        row["n_missing"] = int(has_response.sum()) - len(score)
         if row["circular"]:
             row |= again.auc(cluster, baseline, higher)
         rows.append(row)

@@ -130,6 +130,11 @@ class Participants(_Section):
         default=None,
         description="measure taken at visits, a column of phenotype/*.tsv or sub-*_sessions.tsv; gives `SCORE_VISIT`",
     )
+    treated: dict[str, Names] = Field(
+        default_factory=dict,
+        description='whose scores are followed, `{ group = ["MDD"] }`: nobody else has a reduction or a response; left '
+        "out: everybody with scores",
+    )
     baseline: str = Field(default="baseline", description="visit before treatment")
     follow_up: Names = Field(
         default=(), description="later visits with the score; each gives `reduction_VISIT`, per cent of the baseline"

@@ -48,6 +48,7 @@ def check_references(study: Study, source: str) -> None:
     """Raises InputError unless there are seeds, and the models and visits that are named are there."""
     if study.seeds.atlas is None and not study.seeds.spheres:
         raise InputError(f"{source}: no seed; name seeds.atlas or give seeds.spheres")
+    _check_distinct("seeds.spheres", [sphere.name for sphere in study.seeds.spheres], source)
     names = [model.name for model in study.models]
     _check_distinct("models", names, source)
     for model in study.models:
@@ -80,7 +81,17 @@ def _check_distinct(what: str, names: list[str], source: str) -> None:
     if twice is not None:
         raise InputError(f"{source}: {what}: two are named {twice!r}; each needs a name of its own")
     for name, label in zip(names, labels, strict=True):
+        if _is_number(name):
+            raise InputError(f"{source}: {what}: {name!r} is a number in every table; give it a letter")
         if not label or labels.count(label) > 1:
             raise InputError(
                 f"{source}: {what}: {name!r} has no file name of its own: letters and digits alone give {label!r}"
             )
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

@@ -14,6 +14,7 @@ from rsfc_gpu.group.contrast import contrast_weights
 from rsfc_gpu.study.clusters import KEY
 from rsfc_gpu.study.config import Study
 from rsfc_gpu.study.models import BuiltModel
+from rsfc_gpu.study.people import chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +53,21 @@ class Findings:
         found = self.values[same].set_index("participant_id")["z"]
         return self.people["participant_id"].map(found).astype("float64")
 
-    @property
-    def scored(self) -> pd.Series[bool]:
-        """Who has a first score, and so an outcome that may be missing; without scores, who has a response."""
+    def scored(self, cluster: Any) -> pd.Series[bool]:
+        """Whose outcome may be held against a cluster: of the kind of people in its model, and treated.
+
+        They have a first score, and so an outcome that may be missing; without scores, a response.
+        """
         choice = self.study.participants
         first = f"{choice.score}_{choice.baseline}"
-        return self.people[first if first in self.people.columns else "response"].notna()
+        known = self.people[first if first in self.people.columns else "response"].notna()
+        return known & chosen(self.people, choice.treated) & self.like_those_of(cluster)
+
+    def like_those_of(self, cluster: Any) -> pd.Series[bool]:
+        """Who belongs to the participants that the model of a cluster is about, missing covariates aside."""
+        model = self.models[cluster.model].model
+        group = {model.group: model.levels} if model.group is not None and model.levels else {}
+        return chosen(self.people, model.who) & chosen(self.people, group)
 
     @property
     def after(self) -> str | None:

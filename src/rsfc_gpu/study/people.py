@@ -38,15 +38,31 @@ def read_people(dataset: Dataset, study: Study) -> pd.DataFrame:
             f"{dataset.root / 'participants.tsv'}: no row for {', '.join(strangers[:5])}"
             f"{' and others' if len(strangers) > 5 else ''}, who {'have' if len(strangers) > 1 else 'has'} images"
         )
+    source = str(dataset.root / "participants.tsv")
+    for column in choice.treated:
+        if column not in people.columns:
+            raise InputError(f"{source}: no column {column!r}, which participants.treated of the study names")
+    people = _codes_as_text(people, study)
     if choice.score is not None:
         people = _with_scores(people, dataset, choice)
     if "response" not in people.columns:
         people["response"] = None
-    source = str(dataset.root / "participants.tsv")
     _check_columns(people, study, source)
     if choice.group not in people.columns:
         people[choice.group] = None
     _check_table_one(people, study, source)
+    return people
+
+
+def _codes_as_text(people: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Columns of numbers that the study takes as levels, as text: 1 is "1", as it stands in a study file."""
+    numbers = {column for model in study.models for column in (*model.covariates, *model.regressors)}
+    levels = {study.participants.group, *study.participants.treated}
+    levels |= {column for model in study.models for column in (*model.who, *([model.group] if model.group else []))}
+    levels |= {column for shown in study.report.columns for column in shown.where}
+    for column in (levels - numbers) & set(people.columns):
+        if people[column].dtype.kind == "f" and people[column].notna().any():
+            people[column] = people[column].map("{:g}".format, na_action="ignore").astype(object)
     return people
 
 
@@ -64,12 +80,13 @@ def _with_scores(people: pd.DataFrame, dataset: Dataset, choice: Participants) -
         if visit not in wide.columns:
             raise InputError(f"{choice.score}: no visit {visit!r}; there are {', '.join(map(str, wide.columns))}")
         people[f"{choice.score}_{visit}"] = people["participant_id"].map(wide[visit]).astype("float64")
-    before = people[f"{choice.score}_{choice.baseline}"]
+    before = people[f"{choice.score}_{choice.baseline}"].where(chosen(people, choice.treated))
     wrong = people.assign(before=before)[before <= 0]
     if len(wrong):
         raise InputError(
             f"{choice.score}: {wrong['participant_id'].iloc[0]} has {wrong['before'].iloc[0]:g} at {choice.baseline}; "
-            "the reduction is a share of the first score, which must be above 0"
+            "the reduction is a share of the first score, which must be above 0 (whose scores are followed: "
+            "participants.treated)"
         )
     for visit in choice.follow_up:
         people[f"reduction_{visit}"] = reduction_rate(before, people[f"{choice.score}_{visit}"])
@@ -117,7 +134,8 @@ def _check_columns(people: pd.DataFrame, study: Study, source: str) -> None:
     known_response = [str(value) for value in people["response"].dropna().unique()]
     if study.roc.models and known_response and study.roc.positive not in known_response:
         raise InputError(f"roc.positive = {study.roc.positive!r}: response is {' or '.join(known_response)}")
-    for column in dict.fromkeys(column for _, column in wanted if column in people.columns):
+    in_models = [name for where, name in wanted if where.startswith(("models.", "associations.", "report.columns"))]
+    for column in dict.fromkeys(name for name in in_models if name in people.columns):
         _check_spelling(people, column, source)
     for model in study.models:
         levels: dict[str, Any] = dict(model.who)

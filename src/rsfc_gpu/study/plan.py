@@ -66,6 +66,9 @@ def plan_study(
     scan = study.scan
     dataset = find_runs(bids, task=scan.task, space=scan.space, participants=participants, raw=scan.raw)
     people = read_people(dataset, study)
+    if participants is not None:  # the others were not asked for: nothing is said of them
+        asked = {label if label.startswith("sub-") else f"sub-{label}" for label in participants}
+        people = people[people["participant_id"].isin(asked)].reset_index(drop=True)
     _check_scan_columns(dataset, study)
     _check_tissues(dataset, study)
     preprocess = _preprocess(dataset, study, template)

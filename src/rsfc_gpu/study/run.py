@@ -133,7 +133,7 @@ def run_study(
             cell_means(values, models, out)
             check_motion(scans, maps, study, out)
             significant = clusters[clusters["significant"].astype(bool)]
-            people = _analysed_people(plan.people, scans)
+            people = _analysed_people(plan.people, scans, study.participants.baseline)
             by_name = {one.model.name: one for one in models}
             findings = Findings(study, people, scans, values, by_name, significant, maps, out)
             analyse_where_needed(findings, _jobs(plan, options))
@@ -238,9 +238,10 @@ def _watched(stage: str, results: Any, total: int, progress: Progress | None) ->
     return found
 
 
-def _analysed_people(people: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
-    """The participants with an analysed scan, with the mean displacement of their first one."""
-    first = scans.drop_duplicates("participant_id").set_index("participant_id")
+def _analysed_people(people: pd.DataFrame, scans: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """The participants with an analysed scan, with the mean displacement of the one at baseline, or of another."""
+    in_time = scans.assign(later=scans["session_id"] != baseline).sort_values("later", kind="stable")
+    first = in_time.drop_duplicates("participant_id").set_index("participant_id")
     inside = people[people["participant_id"].isin(first.index)].reset_index(drop=True)
     measures = {name: inside["participant_id"].map(first[name]) for name in SCAN_COLUMNS if name in first}
     return inside.assign(**measures, analysed=True)
