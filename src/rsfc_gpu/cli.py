@@ -185,11 +185,6 @@ def _maps(arguments: argparse.Namespace) -> None:
     backend = select_backend(arguments.device)
     bold = BoldSource.open(arguments.bold)
     run, settings = _run_and_settings(arguments)
-    if arguments.tr and bold.tr_s and abs(arguments.tr - bold.tr_s) > 0.01 * bold.tr_s:
-        print(
-            f"rsfc: note: {bold.name} says that its repetition time is {bold.tr_s:g} s; --tr {arguments.tr:g} is used",
-            file=sys.stderr,
-        )
     if Path(arguments.seeds).exists() or arguments.seeds.endswith((".nii", ".nii.gz", ".img", ".hdr")):
         seeds = Seeds.from_labels(arguments.seeds)
     else:
@@ -200,6 +195,11 @@ def _maps(arguments: argparse.Namespace) -> None:
             run, seeds, settings, backend, engine=arguments.engine, progress=lambda n: bar.update(n - bar.n)
         )
     maps.save(arguments.out)
+    if arguments.tr and bold.tr_s and abs(arguments.tr - bold.tr_s) > 0.01 * bold.tr_s:
+        print(
+            f"rsfc: note: {bold.name} says that its repetition time is {bold.tr_s:g} s; --tr {arguments.tr:g} is used",
+            file=sys.stderr,
+        )
     coverage = ", ".join(f"{name} {share:.0%}" for name, share in zip(maps.names, maps.coverage, strict=True))
     print(
         f"{len(maps.names)} maps in {arguments.out}: {int(maps.kept.sum())} of {len(maps.kept)} volumes kept, "
