@@ -45,7 +45,7 @@ def test_everything_that_ran_is_said() -> None:
         "that the images' sidecars state",
         "fourth-degree B-splines",
         "(ICBM152 2009a symmetric tissue maps in EPI contrast",
-        "in the amygdala, from where SPM's EPI.nii places two real runs",
+        "in the amygdala, from where SPM's EPI.nii finds the same place in two real runs",
         "a penalty of 15 per mm",
         "written at 3 mm by trilinear",
         "below 0.9 counted as failed",
