@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,32 +89,32 @@ class Browser:
         """Parameters of the events of this kind; `before`: only of the first so many events of all kinds."""
         return [parameters for name, parameters in self.events[:before] if name == method]
 
-    def evaluate(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+    def frames(self) -> list[str]:
+        """Sessions of the frames that have a process of their own, as sandboxed ones have."""
+        attached = self.happened("Target.attachedToTarget")
+        return [one["sessionId"] for one in attached if one["targetInfo"]["type"] == "iframe"]
+
+    def evaluate(self, expression: str, *, frame: str = "") -> Any:
+        """The value of an expression in the page, or in one of its frames."""
+        answer = self.call("Runtime.evaluate", frame, expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def picture(self, box: dict[str, float]) -> bytes:
-        """PNG of a part of the page, in pixels of the page."""
-        clip = box | {"scale": 1}
-        shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=False)
-        return base64.b64decode(shot["data"])
-
-    def settled_picture(self, box: dict[str, float]) -> bytes:
-        """The picture that stays the same for three looks in a row: nothing moves by itself any more."""
+    def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _ANSWER_S
-        looks: list[bytes] = []
-        while time.monotonic() < deadline:
-            self.listen(0.4)
-            looks = [*looks[-2:], self.picture(box)]
-            if len(looks) == 3 and len(set(looks)) == 1:
-                return looks[0]
-        raise TimeoutError("the page does not come to rest")
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {_ANSWER_S:.0f} s until {what}")
+            self.listen(0.2)
 
-    def click(self, x: float, y: float) -> None:
-        """A click at a place of the visible part of the page."""
+    def click(self, x: float, y: float, *, frame: str = "") -> None:
+        """A click at a place of the visible part of the page or of a frame.
+
+        A click at a frame is given to the frame's own process. Given to the page, a browser under load may lose it:
+        the page's process does not know yet which frame lies where.
+        """
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", frame, type=kind, x=x, y=y, button="left", clickCount=1)
 
 
 @contextmanager
