@@ -19,6 +19,7 @@ from rsfc_gpu.report import write_report
 from rsfc_gpu.report.group_maps import _long_meanings
 from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Interactive, Page, Picture, Section, Text, render
+from rsfc_gpu.report.people import in_order_of_the_study
 from rsfc_gpu.report.style import SavedFigure
 from rsfc_gpu.report.viewers import Viewer
 
@@ -130,7 +131,7 @@ def test_results_stand_in_the_page(html: str) -> None:
         "cross-validated r = 0.21",
         "over all 3 tests",
         "no group has 3 people",
-        "1 runs failed",
+        "1 run failed",
         "rsfc run &#39;my data&#39;",
         "FSL licence",
         "numpy 2.4.6",
@@ -199,6 +200,34 @@ def test_study_without_any_result_has_a_report(tmp_path: Path) -> None:
     assert "No run came as far" in html
     assert "runs failed" in html
     assert "random field theory" not in html
+
+
+def test_model_without_a_fit_is_no_result(tmp_path: Path) -> None:
+    folder = write_study(tmp_path)
+    for path in folder.glob("group/model-*/model.json"):
+        model = json.loads(path.read_text(encoding="utf-8"))
+        model |= {"fits": {seed: {"skipped": "too few people"} for seed in model.get("seeds", ())}}
+        path.write_text(json.dumps(model), encoding="utf-8")
+    pd.read_csv(folder / "group/clusters.tsv", sep="\t").iloc[:0].to_csv(
+        folder / "group/clusters.tsv", sep="\t", index=False
+    )
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert "Seed LBleft was not analysed: too few people" in html
+    assert "statistic maps" not in html
+    assert "flexible factorial" not in html and "random field theory" not in html
+
+
+def test_visits_stand_in_the_order_of_the_study() -> None:
+    study = {
+        "participants": {"baseline": "pre", "follow_up": ["post"]},
+        "models": [{"levels": ["patient", "control"], "sessions": ["pre", "later"]}],
+    }
+    rows = [("control", "pre"), ("patient", "other"), ("patient", "later"), ("patient", "post"), ("patient", "pre")]
+    flow = pd.DataFrame(rows, columns=["group", "session_id"])
+    ordered = in_order_of_the_study(flow, study)
+    assert list(ordered.columns) == ["group", "session_id"]
+    assert ordered["session_id"].tolist() == ["pre", "post", "later", "other", "pre"]
+    assert ordered["group"].tolist() == ["patient"] * 4 + ["control"]
 
 
 def test_other_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

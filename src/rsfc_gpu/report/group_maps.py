@@ -15,9 +15,9 @@ from rsfc_gpu.files import bids_label
 from rsfc_gpu.images.nifti import load_volume
 from rsfc_gpu.report.brain_maps import Kind, brain_map, within_clusters
 from rsfc_gpu.report.exhibits import Exhibits
-from rsfc_gpu.report.outputs import Outputs
+from rsfc_gpu.report.outputs import Outputs, has_result
 from rsfc_gpu.report.page import Block, Interactive, Text
-from rsfc_gpu.report.tables import fixed, unbroken
+from rsfc_gpu.report.tables import counted, fixed, unbroken
 from rsfc_gpu.report.viewers import viewer
 
 MOST_VIEWERS = 12
@@ -104,7 +104,8 @@ def map_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
             if fit.get("skipped"):
                 yield Text(f"Seed {seed} was not analysed: {fit['skipped']}", "warning")
         mine = clusters[clusters["model"] == name]
-        yield Text(_tally(model, mine, results[name]))
+        if has_result(model):
+            yield Text(_tally(model, mine, results[name]))
         if results[name]:
             yield _cluster_table(model, results[name], exhibits)
         for one in results[name]:
@@ -160,13 +161,15 @@ def _truth(column: pd.Series[Any]) -> pd.Series[bool]:
 
 
 def _tally(model: Mapping[str, Any], clusters: pd.DataFrame, found: Sequence[MapResult]) -> str:
-    n_maps = len(model.get("contrasts", ())) * len(model.get("seeds", ()))
+    n_fits = sum(not fit.get("skipped") for fit in model["fits"].values())
+    n_maps = len(model.get("contrasts", ())) * n_fits
     n_survivors = sum(len(one.survivors) for one in found)
     q = f"q < {model['q']:g}" if model.get("q") else "significant q"
     held = f", with {', '.join(model['covariates'])} as covariates" if model.get("covariates") else ""
     return (
-        f"{model.get('n_images', '?')} maps per seed{held}. {n_maps} statistic maps, {len(clusters)} clusters above "
-        f"the height threshold (p < {model['height_p']:g}), {n_survivors} of them with {q}, in {len(found)} maps."
+        f"{model.get('n_images', '?')} maps per seed{held}. {counted(n_maps, 'statistic map')}, "
+        f"{counted(len(clusters), 'cluster')} above the height threshold (p < {model['height_p']:g}), "
+        f"{n_survivors} of them with {q}, in {counted(len(found), 'map')}."
     )
 
 

@@ -138,9 +138,7 @@ def _denoising(settings: Mapping[str, Any], cite: Cite) -> list[str]:
     else:
         text.append(f"By linear regression, {_listed(columns)} were removed from each voxel's series.")
         text.append(f"Series were then filtered by an ideal band-pass of {band}{cite('song')}.")
-    text += _scrubbing(settings, cite)
-    text.append(f"Runs that retained fewer than {settings['minimum_dof']:g} temporal degrees of freedom were left out.")
-    return text
+    return text + _scrubbing(settings, cite)
 
 
 def _scrubbing(settings: Mapping[str, Any], cite: Cite) -> list[str]:
@@ -159,7 +157,9 @@ def _volumes(count: int) -> str:
 
 
 def _exclusion(facts: Facts) -> list[str]:
-    return [f"Runs were excluded for: {'; '.join(facts.gates)}."] if facts.gates else []
+    minimum = facts.denoise.get("minimum_dof")
+    gates = [*facts.gates, *([f"fewer than {minimum:g} temporal degrees of freedom left"] if minimum else [])]
+    return [f"Runs were excluded for: {'; '.join(gates)}."] if gates else []
 
 
 def _connectivity(facts: Facts, cite: Cite) -> list[str]:

@@ -115,6 +115,11 @@ class Outputs:
         return {name: self.json(path.relative_to(self.folder).as_posix()) for name, path in found.items()}
 
 
+def has_result(model: Mapping[str, Any]) -> bool:
+    """Whether a model was fitted for any seed."""
+    return not model.get("skipped") and any(not fit.get("skipped") for fit in (model.get("fits") or {}).values())
+
+
 def setting(study: Mapping[str, Any], *names: str) -> float | None:
     """The number that a section of the study file gives one of these names; None where none does."""
     for section in study.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ from rsfc_gpu.report.exhibits import Exhibits
 from rsfc_gpu.report.flow_chart import FlowArm, FlowStep, flow_chart
 from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Block, Text
+from rsfc_gpu.report.tables import counted
 
 # What those who stand in a box have come through, and the stages at which they may leave it.
 _STEPS = (
@@ -36,8 +37,8 @@ def people_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     people = outputs.table("clinical/participants.tsv")
     kept = flow[flow["status"] == "kept"]
     yield Text(
-        f"{flow['participant_id'].nunique()} participants in the dataset, {kept['participant_id'].nunique()} analysed, "
-        f"with {len(kept)} runs."
+        f"{counted(flow['participant_id'].nunique(), 'participant')} in the dataset, "
+        f"{kept['participant_id'].nunique()} analysed, with {counted(len(kept), 'run')}."
     )
     caption = "Flow of the participants. A participant counts as left out where no run of theirs was analysed."
     yield exhibits.picture("flow_chart", flow_chart(flow_arms(flow, people)), caption)
@@ -92,10 +93,22 @@ def _responses(people: pd.DataFrame | None, analysed: set[str]) -> tuple[tuple[s
 
 
 def in_order_of_the_study(flow: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows with the groups in the order in which the study's models name them, others after these."""
-    levels = [level for model in study.get("models", ()) for level in model.get("levels", ())]
-    place = {level: number for number, level in reversed(list(enumerate(levels)))}
-    return flow.sort_values("group", key=lambda group: group.map(place).fillna(len(levels)), kind="stable")
+    """The rows with groups and then visits in the order in which the study names them, others after these."""
+    models, chosen = study.get("models", ()), study.get("participants", {})
+    groups = [level for model in models for level in model.get("levels", ())]
+    visits = [chosen.get("baseline"), *chosen.get("follow_up", ())]
+    visits += [visit for model in models for visit in model.get("sessions", ())]
+    return (
+        flow.assign(group_place=_places(flow["group"], groups), visit_place=_places(flow["session_id"], visits))
+        .sort_values(["group_place", "visit_place"], kind="stable", ignore_index=True)
+        .drop(columns=["group_place", "visit_place"])
+    )
+
+
+def _places(names: pd.Series[Any], known: Sequence[object]) -> pd.Series[int]:
+    """Where each name stands in the list; after it where it does not."""
+    place = {name: number for number, name in reversed(list(enumerate(known)))}
+    return names.map(place).fillna(len(known)).astype(int)
 
 
 def left_out(flow: pd.DataFrame, status: str) -> pd.DataFrame:

@@ -8,9 +8,10 @@ from typing import Any
 
 from rsfc_gpu.report.exhibits import Exhibits
 from rsfc_gpu.report.methods_text import Facts, ModelFacts, methods_text
-from rsfc_gpu.report.outputs import Outputs
+from rsfc_gpu.report.outputs import Outputs, has_result
 from rsfc_gpu.report.page import Block, Code, Text
 from rsfc_gpu.report.people import left_out
+from rsfc_gpu.report.tables import counted
 
 
 def facts_of(outputs: Outputs) -> Facts:
@@ -19,7 +20,7 @@ def facts_of(outputs: Outputs) -> Facts:
     scan, seeds = study.get("scan", {}), study.get("seeds", {})
     is_normalised = told.get("input_form") == "normalised"
     discarded = list(flow["n_discarded"].dropna()) if "n_discarded" in flow else []
-    models = [model for model in outputs.models if not model.get("skipped")]
+    models = [model for model in outputs.models if has_result(model)]
     return Facts(
         program=f"rsfc_gpu {told.get('rsfc_gpu', '')}".strip(),
         device=told.get("device"),
@@ -114,7 +115,7 @@ def failure_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
         yield Text("No run failed.")
     else:
         yield Text(
-            f"{len(failed)} runs failed: an error, no choice of the study. Look at them before using the results.",
+            f"{counted(len(failed), 'run')} failed: an error, no choice of the study. Look before using the results.",
             "warning",
         )
         yield exhibits.table("failed", failed, title="Runs that failed.", headings=_headings(failed))

@@ -20,6 +20,7 @@ from rsfc_gpu.report.outputs import Outputs, setting
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.repeated import Repeated
 from rsfc_gpu.report.run_plots import CarpetPlot, MotionPlot, RunScales
+from rsfc_gpu.report.tables import counted
 
 WORST = 10
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -96,7 +97,9 @@ def _motion(motion: Mapping[str, RunMotion], scales: RunScales, exhibits: Exhibi
         yield Text("Head motion of the runs that moved most", "heading")
         yield Text(
             "From the first volume, all runs to one scale. Dashed lines are the study's limits: runs beyond those of "
-            "shift or turn are left out, volumes beyond that of framewise displacement (FD) are scrubbed (shaded)."
+            "shift or turn are left out, volumes beyond that of framewise displacement (FD) are scrubbed (shaded, but "
+            "not in runs that were left out before). What moved far beyond the limits leaves its panel; the captions "
+            "give the largest shift and turn."
         )
     order = sorted(motion, key=moved_most, reverse=True)
     yield from pictures("motion", order, lambda: MotionPlot(scales), show, caption, exhibits)
@@ -153,7 +156,8 @@ def pictures(
         for name in order[on_page:]:
             show(plot, name)
             exhibits.file(f"{kind}_{name}", drawn.image())
-        yield Text(f"The figures of the other {len(order) - on_page} runs are files: figures/{kind}_*.png.", "note")
+        others = counted(len(order) - on_page, "run")
+        yield Text(f"Not shown here, but there as files figures/{kind}_*.png: the figures of {others} more.", "note")
 
 
 def short_name(run: str) -> str:
