@@ -20,6 +20,7 @@ from rsfc_gpu.report.group_maps import _long_meanings
 from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Interactive, Page, Picture, Section, Text, render
 from rsfc_gpu.report.people import in_order_of_the_study
+from rsfc_gpu.report.provenance import facts_of
 from rsfc_gpu.report.style import SavedFigure
 from rsfc_gpu.report.viewers import Viewer
 
@@ -215,6 +216,26 @@ def test_model_without_a_fit_is_no_result(tmp_path: Path) -> None:
     assert "Seed LBleft was not analysed: too few people" in html
     assert "statistic maps" not in html
     assert "flexible factorial" not in html and "random field theory" not in html
+
+
+def test_runs_that_left_the_dataset_are_not_shown(tmp_path: Path) -> None:
+    folder = write_study(tmp_path)
+    names = sorted(path.name.split("_desc-")[0] for path in folder.glob("sub-*/**/func/*_desc-motion_timeseries.tsv"))
+    flow = pd.read_csv(folder / "participants_flow.tsv", sep="\t")
+    flow["bold"] = [f"run {number}" for number in range(len(flow))]
+    flow.to_csv(folder / "participants_flow.tsv", sep="\t", index=False, na_rep="n/a")
+    for number, name in enumerate(names):
+        func = next(folder.glob(f"sub-*/**/func/{name}_desc-motion_timeseries.tsv")).parent
+        record = {"bold": f"run {number}" if number else "a run that is gone"}
+        (func / f"{name}_desc-run_record.json").write_text(json.dumps(record), encoding="utf-8")
+    sidecar = next(folder.glob(f"sub-*/**/func/{names[0]}_seed-LBleft_stat-z_statmap.json"))
+    former = json.loads(sidecar.read_text(encoding="utf-8"))
+    former["Settings"]["low_hz"] = 0.0123
+    sidecar.write_text(json.dumps(former), encoding="utf-8")
+    outputs = Outputs.open(folder)
+    assert outputs.former_runs == {names[0]}
+    assert sorted(outputs.run_files("desc-carpet_signals.npy")) == names[1:] == sorted(outputs.run_records)
+    assert facts_of(outputs).denoise["low_hz"] == 0.01
 
 
 def test_visits_stand_in_the_order_of_the_study() -> None:

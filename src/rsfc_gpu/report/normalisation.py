@@ -23,7 +23,7 @@ def normalisation_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block
     good, failed = (outputs.run_files(f"desc-{kind}_bold.nii.gz") for kind in ("mean", "failedmean"))
     if not good and not failed:
         return
-    files, records = good | failed, outputs.run_records()
+    files, records = good | failed, outputs.run_records
     dice = {name: _dice(records.get(name, {})) for name in files}
 
     def show(plot: NormalisedPlot, name: str) -> None:

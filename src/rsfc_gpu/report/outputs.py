@@ -105,14 +105,30 @@ class Outputs:
         return content
 
     def run_files(self, ending: str) -> dict[str, Path]:
-        """Files of single runs that end so, by the part of the name before: sub-01_ses-1_task-rest_space-X."""
+        """Files of the study's runs that end so, by the part of the name before: sub-01_ses-1_task-rest_space-X."""
+        return {name: path for name, path in self._all_run_files(ending).items() if name not in self.former_runs}
+
+    @cached_property
+    def run_records(self) -> Mapping[str, Mapping[str, Any]]:
+        """What became of each run of the study, by the same names."""
+        return {name: record for name, record in self._all_records.items() if name not in self.former_runs}
+
+    @cached_property
+    def former_runs(self) -> frozenset[str]:
+        """Runs that an earlier call analysed and that the study has no more; their files stay in the folder."""
+        if "bold" not in self.flow:
+            return frozenset()
+        known = {None, *self.flow["bold"]}
+        return frozenset(name for name, record in self._all_records.items() if record.get("bold") not in known)
+
+    @cached_property
+    def _all_records(self) -> Mapping[str, Mapping[str, Any]]:
+        found = self._all_run_files("desc-run_record.json")
+        return {name: self.json(path.relative_to(self.folder).as_posix()) for name, path in found.items()}
+
+    def _all_run_files(self, ending: str) -> dict[str, Path]:
         found = sorted(self.folder.glob(f"sub-*/**/func/*_{ending}"))
         return {path.name.removesuffix(f"_{ending}"): path for path in found}
-
-    def run_records(self) -> dict[str, Mapping[str, Any]]:
-        """What became of each run, by the same names."""
-        found = self.run_files("desc-run_record.json")
-        return {name: self.json(path.relative_to(self.folder).as_posix()) for name, path in found.items()}
 
 
 def has_result(model: Mapping[str, Any]) -> bool:

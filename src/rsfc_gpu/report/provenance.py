@@ -43,6 +43,8 @@ def facts_of(outputs: Outputs) -> Facts:
 def _settings(outputs: Outputs) -> Mapping[str, Any]:
     """The settings of the cleaning chain from the sidecar of a map; nothing where no run was mapped."""
     for path in sorted(outputs.folder.glob("sub-*/**/func/*_stat-z_statmap.json")):
+        if path.name.split("_seed-")[0] in outputs.former_runs:
+            continue
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(sidecar.get("Settings"), dict):
             return dict(sidecar["Settings"])

@@ -62,7 +62,7 @@ class RunMotion:
 
 def run_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     """Motion traces and carpets."""
-    records = outputs.run_records()
+    records = outputs.run_records
     tables = {
         name: outputs.table(path.relative_to(outputs.folder).as_posix())
         for name, path in outputs.run_files("desc-motion_timeseries.tsv").items()
