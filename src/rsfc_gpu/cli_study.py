@@ -15,6 +15,7 @@ from rsfc_gpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rsfc_gpu.study.models import BuiltModel
     from rsfc_gpu.study.plan import Plan
     from rsfc_gpu.study.run import Outcome
 
@@ -223,12 +224,27 @@ def _check(arguments: argparse.Namespace) -> int:
     for row in runs[runs["status"] != "kept"].itertuples():
         print(f"          {row.status}: {row.participant_id} {row.session_id}: {row.reason}")
     for one in expected_models(plan, flow):
-        assert one.design is not None
-        left = f", {len(one.dropped)} left out" if len(one.dropped) else ""
-        print(f"model     {one.model.name}: {one.model.kind}, {len(one.design.rows)} maps{left}")
-        for row in one.dropped.itertuples():
-            print(f"          {row.participant_id} {row.session_id}: {row.reason}")
+        _print_model(one)
     return EXIT_SOME_FAILED if counts.get("failed", 0) else 0
+
+
+def _print_model(one: BuiltModel) -> None:
+    """A model as it will be fitted: how many maps each cell has, covariates with the levels found, who is left out."""
+    assert one.design is not None
+    maps = one.table.iloc[one.design.rows]
+    per_cell = (one.design.matrix[:, : len(one.design.cells)] != 0).sum(axis=0)
+    cells = ", ".join(f"{name} {count}" for name, count in zip(one.design.cells, per_cell, strict=True))
+    left = f", {len(one.dropped)} left out" if len(one.dropped) else ""
+    print(f"model     {one.model.name}: {one.model.kind}, {len(maps)} maps ({cells}){left}")
+    if one.model.covariates:
+        levels = {name: maps[name].unique() for name in one.model.covariates if maps[name].dtype.kind not in "fiu"}
+        named = [
+            name + (f" ({', '.join(map(str, levels[name]))})" if name in levels else "")
+            for name in one.model.covariates
+        ]
+        print(f"          covariates: {', '.join(named)}")
+    for row in one.dropped.itertuples():
+        print(f"          {row.participant_id} {row.session_id}: {row.reason}")
 
 
 def _print_plan(plan: Plan) -> None:

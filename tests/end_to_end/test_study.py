@@ -469,6 +469,7 @@ def test_a_wrong_dataset_is_refused_in_one_line(dataset, tmp_path, capsys, spoil
         (["run", "{bids}", "{out}", "--jobs", "-1"], "jobs = -1: must be at least 1"),
         (["run", "{bids}", "{out}", "--participant-label", "P00", "P99"], "no participant sub-P99"),
         (["run", "{bids}", "{out}", "--participant-label", "P00", "P01"], "no level 'HC'"),
+        (["run", "{bids}", "{out}", "--participant-label", "P00"], "level participant makes the maps alone"),
         (["report", "{empty}"], "{empty}"),
         (["init", "{file}"], "exists; give another name"),
         (["simulate", "{out}", "--jobs", "-1"], "jobs = -1: must be at least 1"),
@@ -489,6 +490,17 @@ def test_wrong_arguments_are_refused_in_one_line(dataset, tmp_path, capsys, argu
     printed = capsys.readouterr()
     assert hint.format(**known) in printed.err and printed.err.count("\n") == 1
     assert not out.exists()
+
+
+def test_check_says_how_many_maps_and_which_levels_a_model_has(dataset, tmp_path, capsys):
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    assert main(["check", str(dataset), "--study", str(study)]) == 0
+    told = capsys.readouterr().out
+    people = read_tsv(dataset / "participants.tsv")
+    n = people["group"].value_counts()
+    assert f"patients-controls: two_sample, {n['MDD'] + n['HC']} maps (MDD {n['MDD']}, HC {n['HC']})" in told
+    assert "covariates: age, sex (" in told
 
 
 def test_check_says_which_runs_will_fail(dataset, tmp_path, capsys):

@@ -199,6 +199,7 @@ def test_model_that_was_taken_out_of_the_study_is_not_shown(written_study: Path,
 def test_study_without_any_result_has_a_report(tmp_path: Path) -> None:
     html = write_report(write_study(tmp_path, with_results=False)).read_text(encoding="utf-8")
     assert "No run came as far" in html
+    assert "No results of patients-controls, response-time, skipped-model in this folder" in html
     assert "runs failed" in html
     assert "random field theory" not in html
 

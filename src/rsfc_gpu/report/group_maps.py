@@ -94,6 +94,9 @@ def map_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block]:
     # A one-sample map has survivors everywhere; viewers go to the comparisons first.
     ranked = sorted((one for found in results.values() for one in found), key=lambda one: one.is_sample_mean)
     with_viewer = {one.title for one in ranked[:MOST_VIEWERS]}
+    if len(outputs.missing_models):
+        names = ", ".join(outputs.missing_models)
+        yield Text(f"No results of {names} in this folder: `rsfc run` makes them after the maps.", "warning")
     for model in outputs.models:
         name = str(model["name"])
         yield Text(f"{name}{': ' if model.get('description') else ''}{model.get('description') or ''}", "heading")

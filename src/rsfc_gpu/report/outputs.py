@@ -64,10 +64,18 @@ class Outputs:
             {**self.json(path.relative_to(self.folder).as_posix()), "folder": path.parent}
             for path in sorted(self.folder.glob("group/model-*/model.json"))
         ]
-        listed = self.study.get("models", [])
-        names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in listed]
-        place = {name: number for number, name in enumerate(names)}
+        place = {name: number for number, name in enumerate(self._model_names)}
         return tuple(sorted((one for one in found if one["name"] in place), key=lambda model: place[model["name"]]))
+
+    @cached_property
+    def missing_models(self) -> tuple[str, ...]:
+        """Models of the study without a model.json: it did not come so far, or somebody took it away."""
+        present = {model["name"] for model in self.models}
+        return tuple(name for name in self._model_names if name not in present)
+
+    @property
+    def _model_names(self) -> list[str]:
+        return [str(model["name"]) for model in self.study.get("models", ())]
 
     def table(self, name: str, needed: tuple[str, ...] = (), *, as_text: bool = False) -> pd.DataFrame:
         """A table of the folder; one without rows where there is no such file. `as_text`: numbers as they are spelled.

@@ -108,7 +108,7 @@ def run_study(
     seconds: dict[str, float] = {}
     plan = plan_study(bids, study, options.participants, template=options.template)
     if options.level != "participant":
-        expected_models(plan, expected_flow(plan))
+        _check_models(plan, options)
     backend = DeviceChoice(options.device, max_gpu_memory_bytes=options.max_gpu_memory_bytes).open()
     prepare(out, plan.dataset.root)
     with _logged(out):
@@ -146,6 +146,16 @@ def run_study(
 
                 report = write_report(out)
         return Outcome(flow, _reused(records), report, seconds, not_fitted)
+
+
+def _check_models(plan: Plan, options: RunOptions) -> None:
+    try:
+        expected_models(plan, expected_flow(plan))
+    except InputError as error:
+        if options.participants is None:
+            raise
+        hint = "With --participant-label, level participant makes the maps alone; then level group needs no label."
+        raise InputError(f"{error}. Only some participants were asked for. {hint}") from error
 
 
 def _map_runs(plan: Plan, out: Path, options: RunOptions, backend: Backend, progress: Progress | None) -> list[Record]:
