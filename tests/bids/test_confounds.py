@@ -57,6 +57,14 @@ def test_tables_with_byte_order_mark_and_windows_line_ends(tmp_path):
     assert confound_columns(read_table(path), ["trans_x"]).shape == (4, 1)
 
 
+@pytest.mark.parametrize(("sign", "words"), [(",", "commas"), (";", "semicolons")])
+def test_other_separators_are_named(tmp_path, sign, words):
+    path = tmp_path / "confounds.tsv"
+    path.write_text(f"trans_x{sign}trans_y\n0{sign}0\n")
+    with pytest.raises(InputError, match=f"separated by {words}"):
+        read_table(path)
+
+
 def test_motion_files(tmp_path):
     path = tmp_path / "rp_bold.txt"
     np.savetxt(path, np.arange(30.0).reshape(5, 6) / 100, fmt="%16.7e")

@@ -67,11 +67,15 @@ def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source
     try:
-        return pd.read_csv(source, sep="\t", na_values=["n/a"], encoding="utf-8-sig")
+        table = pd.read_csv(source, sep="\t", na_values=["n/a"], encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{source}: no such file") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{source}: not a tab-separated table ({error})") from error
+    for sign, words in ((",", "commas"), (";", "semicolons")):
+        if len(table.columns) == 1 and sign in str(table.columns[0]):
+            raise InputError(f"{source}: separated by {words}; BIDS tables have tabs")
+    return table
 
 
 def confound_columns(
