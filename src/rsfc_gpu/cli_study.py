@@ -7,7 +7,7 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsfc_gpu.cli_progress import progress_bars
 from rsfc_gpu.errors import InputError
@@ -237,14 +237,15 @@ def _print_model(one: BuiltModel) -> None:
     left = f", {len(one.dropped)} left out" if len(one.dropped) else ""
     print(f"model     {one.model.name}: {one.model.kind}, {len(maps)} maps ({cells}){left}")
     if one.model.covariates:
-        levels = {name: maps[name].unique() for name in one.model.covariates if maps[name].dtype.kind not in "fiu"}
-        named = [
-            name + (f" ({', '.join(map(str, levels[name]))})" if name in levels else "")
-            for name in one.model.covariates
-        ]
-        print(f"          covariates: {', '.join(named)}")
+        print(f"          covariates: {', '.join(_with_levels(maps[name]) for name in one.model.covariates)}")
     for row in one.dropped.itertuples():
         print(f"          {row.participant_id} {row.session_id}: {row.reason}")
+
+
+def _with_levels(column: pd.Series[Any]) -> str:
+    """The name of a covariate; of a text column with what stands in it."""
+    is_number = column.dtype.kind in "fiu"
+    return f"{column.name}" if is_number else f"{column.name} ({', '.join(map(str, column.unique()))})"
 
 
 def _print_plan(plan: Plan) -> None:

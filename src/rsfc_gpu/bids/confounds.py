@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rsfc_gpu.bids.tables import refuse_other_separators
 from rsfc_gpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"{source}: no such file") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{source}: not a tab-separated table ({error})") from error
-    for sign, words in ((",", "commas"), (";", "semicolons")):
-        if len(table.columns) == 1 and sign in str(table.columns[0]):
-            raise InputError(f"{source}: separated by {words}; BIDS tables have tabs")
+    refuse_other_separators(source, list(table.columns))
     return table
 
 

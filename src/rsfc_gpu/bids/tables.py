@@ -97,8 +97,8 @@ def read_strict(path: Path, *, numeric: Sequence[str] = ()) -> pd.DataFrame:
 
     lines = _lines(path)
     header = [name.strip() for name in lines[0].split("\t")]
-    if len(header) == 1 and len(lines) > 1 and any(mark in lines[0] for mark in ",;"):
-        raise InputError(f"{path}: separated by {'commas' if ',' in lines[0] else 'semicolons'}; BIDS tables have tabs")
+    if len(lines) > 1:
+        refuse_other_separators(path, header)
     for name in header:
         if not name:
             raise InputError(f"{path}: a column without a name")
@@ -121,6 +121,18 @@ def read_strict(path: Path, *, numeric: Sequence[str] = ()) -> pd.DataFrame:
     for name in numeric:
         _require(table, name, path)
     return table
+
+
+def refuse_other_separators(source: object, header: Sequence[str]) -> None:
+    """Commas or semicolons in the only column name mean that they stand for tabs.
+
+    Raises
+    ------
+    InputError : they do.
+    """
+    for sign, words in ((",", "commas"), (";", "semicolons")):
+        if len(header) == 1 and sign in header[0]:
+            raise InputError(f"{source}: separated by {words}; BIDS tables have tabs")
 
 
 def _lines(path: Path) -> list[str]:

@@ -170,7 +170,7 @@ def _tally(model: Mapping[str, Any], clusters: pd.DataFrame, found: Sequence[Map
     q = f"q < {model['q']:g}" if model.get("q") else "significant q"
     held = f", with {', '.join(model['covariates'])} as covariates" if model.get("covariates") else ""
     return (
-        f"{model.get('n_images', '?')} maps per seed{held}. {counted(n_maps, 'statistic map')}, "
+        f"{counted(model['n_images'], 'map')} per seed{held}. {counted(n_maps, 'statistic map')}, "
         f"{counted(len(clusters), 'cluster')} above the height threshold (p < {model['height_p']:g}), "
         f"{n_survivors} of them with {q}, in {counted(len(found), 'map')}."
     )

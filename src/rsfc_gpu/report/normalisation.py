@@ -13,7 +13,7 @@ from rsfc_gpu.report.normalised_plot import NormalisedPlot
 from rsfc_gpu.report.outputs import Outputs
 from rsfc_gpu.report.page import Block, Text
 from rsfc_gpu.report.run_pictures import WORST, pictures, short_name, titled
-from rsfc_gpu.report.tables import fixed
+from rsfc_gpu.report.tables import counted, fixed
 
 _EDGES = "Mean images in MNI space; orange: edge of the ICBM152 brain, blue: of its white matter."
 
@@ -43,10 +43,12 @@ def normalisation_blocks(outputs: Outputs, exhibits: Exhibits) -> Iterator[Block
 
 def _overlap(dice: Sequence[float], n_failed: int) -> str:
     """The overlaps with the brain, in words."""
-    text = [f"The normalisation of {n_failed} run{'s' if n_failed > 1 else ''} failed."] if n_failed else []
+    text = [f"The normalisation of {counted(n_failed, 'run')} failed."] if n_failed else []
     if dice:
         lowest, highest = fixed(3)(min(dice)), fixed(3)(max(dice))
-        text.append(f"Overlap (Dice) of {len(dice)} normalised runs with the ICBM152 brain: {lowest} to {highest}.")
+        text.append(
+            f"Overlap (Dice) of {counted(len(dice), 'normalised run')} with the ICBM152 brain: {lowest} to {highest}."
+        )
     return " ".join(text)
 
 

@@ -35,9 +35,9 @@ def safe_cell(value: object) -> object:
     return "'" + flat if bare.startswith(_FORMULA_STARTS) and not _is_number(bare) else flat
 
 
-def counted(count: int, noun: str, nouns: str = "") -> str:
-    """A number and what it counts: "1 run", "2 runs"; `nouns` where the plural is not the noun and an s."""
-    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def tsv_text(frame: pd.DataFrame) -> str:
